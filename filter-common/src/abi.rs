@@ -1,0 +1,124 @@
+//! Map names and map values that the kernel and the user side share. Values hold integers and byte arrays only.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Version of everything in this file and of the table layout; pinned state of another version is refused.
+pub const ABI_VERSION: u32 = 1;
+
+/// Names of the maps, as the object declares them. The kernel keeps 15 characters.
+pub mod map {
+    /// Array, 1 element: the IPv4 root.
+    pub const ROOT4: &str = "ROOT4";
+    /// Array of 64 KiB elements: the IPv4 leaves.
+    pub const LEAVES4: &str = "LEAVES4";
+    /// Array, 1 element: the IPv6 root.
+    pub const ROOT6: &str = "ROOT6";
+    /// Array of 64 KiB elements: the IPv6 leaves.
+    pub const LEAVES6: &str = "LEAVES6";
+    /// Array by set id: [`SetActions`](super::SetActions).
+    pub const SETS: &str = "SETS";
+    /// Array by interface index: [`Ports`](super::Ports).
+    pub const PORTS: &str = "PORTS";
+    /// Per-CPU array by set id x port: [`Hits`](super::Hits).
+    pub const HITS: &str = "HITS";
+    /// Per-CPU array by port: [`Seen`](super::Seen).
+    pub const SEEN: &str = "SEEN";
+    /// Array, 1 element: [`LastDecision`](super::LastDecision), for test runs.
+    pub const LAST: &str = "LAST";
+}
+
+/// Names of the object's constants, set when it is loaded and frozen from then on.
+pub mod global {
+    /// `u32`: ports that [`HITS`](super::map::HITS) has room for.
+    pub const PORT_CAPACITY: &str = "PORT_CAPACITY";
+    /// `u32`: 1 logs every decision.
+    pub const TRACE: &str = "TRACE";
+    /// `u32`: 1 writes every decision to [`LAST`](super::map::LAST).
+    pub const RECORD: &str = "RECORD";
+}
+
+/// Declares a map value: plain, without padding, valid for any bytes (the derives prove it), and accepted by aya.
+macro_rules! map_value {
+    ($(#[$doc:meta])* pub struct $name:ident { $($(#[$field_doc:meta])* pub $field:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $kind,)* }
+
+        #[cfg(feature = "user")]
+        #[expect(unsafe_code, reason = "aya cannot derive Pod")]
+        // SAFETY: the derives above refuse padding, pointers and invalid bit patterns; the struct is Copy and 'static.
+        unsafe impl aya::Pod for $name {}
+    };
+}
+
+map_value! {
+    /// What to do with a packet whose address is in a set, by direction: values of [`Action`](crate::decide::Action).
+    pub struct SetActions {
+        /// The destination is in the set.
+        pub out: u32,
+        /// The source is in the set.
+        pub in_: u32,
+    }
+}
+
+map_value! {
+    /// Port numbers of a device: where its packets are counted. 0 is the port of devices that weir does not know.
+    pub struct Ports {
+        /// Port of the ingress hook.
+        pub ingress: u32,
+        /// Port of the egress hook.
+        pub egress: u32,
+    }
+}
+
+map_value! {
+    /// A packet counter.
+    pub struct Count {
+        /// Packets; on tc hooks a GSO packet counts once.
+        pub packets: u64,
+        /// Bytes of the frames, from the Ethernet header, or from the IP header on devices that have none.
+        pub bytes: u64,
+    }
+}
+
+map_value! {
+    /// Packets that met a set on a port.
+    pub struct Hits {
+        /// By direction (out, in), then by family (IPv4, IPv6): see [`Hits::index`].
+        pub counts: [Count; 4],
+    }
+}
+
+impl Hits {
+    /// Place of a counter in [`Hits::counts`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn index(direction: u32, family: u32) -> usize {
+        ((direction & 1) * 2 + (family & 1)) as usize
+    }
+}
+
+map_value! {
+    /// All packets that passed a port's hook, listed or not.
+    pub struct Seen {
+        /// By [`Protocol`](crate::packet::Protocol): IPv4, IPv6, not IP, truncated.
+        pub packets: [u64; 4],
+        /// Bytes, counted as in [`Count::bytes`].
+        pub bytes: u64,
+    }
+}
+
+map_value! {
+    /// The decision on the latest frame, as integers.
+    pub struct LastDecision {
+        /// [`Reason`](crate::decide::Reason).
+        pub reason: u32,
+        /// [`Protocol`](crate::packet::Protocol).
+        pub protocol: u32,
+        /// [`Direction`](crate::decide::Direction).
+        pub direction: u32,
+        /// The set id.
+        pub set: u32,
+    }
+}

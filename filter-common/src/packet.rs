@@ -1,0 +1,169 @@
+//! Finds the IP header of a frame: Ethernet or raw IP, VLAN tags, PPPoE sessions. Must not judge what it finds.
+//!
+//! Both addresses sit in the fixed part of the IPv4 and IPv6 headers, so neither fragments nor options nor extension
+//! headers need a walk. A new link layer is added here and nowhere else.
+
+use crate::frame::Frame;
+
+/// Where a frame starts; the device's hardware type (`ARPHRD_*`, if_arp.h) decides it when weir attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// With an Ethernet header.
+    Ethernet,
+    /// With the IP header: ppp, tun and wireguard devices.
+    Ip,
+}
+
+/// Most VLAN tags that are looked behind; a frame with more is not taken for IP.
+pub const MAX_VLAN_TAGS: usize = 4;
+
+/// EtherTypes (IEEE 802 numbers) the parser knows, in host order.
+pub mod ethertype {
+    /// IPv4, RFC 894.
+    pub const IPV4: u16 = 0x0800;
+    /// IPv6, RFC 2464.
+    pub const IPV6: u16 = 0x86dd;
+    /// IEEE 802.1Q customer tag.
+    pub const VLAN: u16 = 0x8100;
+    /// IEEE 802.1ad service tag.
+    pub const QINQ: u16 = 0x88a8;
+    /// The service tag before 802.1ad, still sold.
+    pub const QINQ_OLD: u16 = 0x9100;
+    /// PPPoE session stage, RFC 2516.
+    pub const PPPOE_SESSION: u16 = 0x8864;
+}
+
+/// Lengths and offsets in bytes, from the start of the header they belong to.
+mod field {
+    /// EtherType of an Ethernet header, behind two MAC addresses.
+    pub(super) const ETHERNET_TYPE: usize = 12;
+    pub(super) const ETHERNET_LEN: usize = 14;
+    /// EtherType behind a VLAN tag's control information, counted from the end of the EtherType that named the tag.
+    pub(super) const VLAN_TYPE: usize = 2;
+    pub(super) const VLAN_LEN: usize = 4;
+    /// PPPoE header (version and type, code, session id, length) and the PPP protocol number.
+    pub(super) const PPPOE_LEN: usize = 8;
+    pub(super) const IPV4_ADDRESSES: usize = 12;
+    pub(super) const IPV6_ADDRESSES: usize = 8;
+}
+
+/// Version 1, type 1, code 0: the only PPPoE header that carries a session's packets (RFC 2516 section 4).
+const PPPOE_SESSION_DATA: [u8; 2] = [0x11, 0x00];
+/// PPP protocol numbers (RFC 1332, RFC 5072).
+const PPP_IPV4: u16 = 0x0021;
+const PPP_IPV6: u16 = 0x0057;
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Protocol {
+    /// An IPv4 packet (RFC 791), first fragment or not.
+    Ipv4 = 0,
+    /// An IPv6 packet (RFC 8200).
+    Ipv6 = 1,
+    /// Anything else: ARP, LLDP, PPPoE discovery, an unknown EtherType, too many tags, a wrong IP version.
+    NotIp = 2,
+    /// The frame ends inside a header that the parser needs.
+    Truncated = 3,
+}
+
+/// The place of a frame's IP header. Every field is always set, which keeps the BPF verifier content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// What the frame carries.
+    pub protocol: Protocol,
+    /// Offset of the IP header in bytes from the frame's start; 0 when there is none.
+    pub network: usize,
+}
+
+impl Packet {
+    const fn none(protocol: Protocol) -> Self {
+        Self { protocol, network: 0 }
+    }
+
+    /// Finds the IP header of `frame`.
+    #[inline(always)]
+    pub fn parse<F: Frame + ?Sized>(frame: &F, layer: Layer) -> Self {
+        match layer {
+            Layer::Ethernet => Self::behind_ethernet(frame),
+            Layer::Ip => Self::at(frame, 0),
+        }
+    }
+
+    #[inline(always)]
+    fn behind_ethernet<F: Frame + ?Sized>(frame: &F) -> Self {
+        let Some(outer) = frame.read(field::ETHERNET_TYPE) else { return Self::none(Protocol::Truncated) };
+        let mut ethertype = u16::from_be_bytes(outer);
+        let mut offset = field::ETHERNET_LEN;
+        let mut tags = 0;
+        while tags < MAX_VLAN_TAGS {
+            if !matches!(ethertype, ethertype::VLAN | ethertype::QINQ | ethertype::QINQ_OLD) {
+                break;
+            }
+            let Some(inner) = frame.read(offset + field::VLAN_TYPE) else { return Self::none(Protocol::Truncated) };
+            ethertype = u16::from_be_bytes(inner);
+            offset += field::VLAN_LEN;
+            tags += 1;
+        }
+        if ethertype == ethertype::PPPOE_SESSION {
+            let Some([version, code, _, _, _, _, high, low]) = frame.read::<{ field::PPPOE_LEN }>(offset) else {
+                return Self::none(Protocol::Truncated);
+            };
+            ethertype = match u16::from_be_bytes([high, low]) {
+                PPP_IPV4 if [version, code] == PPPOE_SESSION_DATA => ethertype::IPV4,
+                PPP_IPV6 if [version, code] == PPPOE_SESSION_DATA => ethertype::IPV6,
+                _ => 0,
+            };
+            offset += field::PPPOE_LEN;
+        }
+        if !matches!(ethertype, ethertype::IPV4 | ethertype::IPV6) {
+            return Self::none(Protocol::NotIp);
+        }
+        let packet = Self::at(frame, offset);
+        let expected = if ethertype == ethertype::IPV4 { Protocol::Ipv4 } else { Protocol::Ipv6 };
+        match packet.protocol {
+            Protocol::Ipv4 | Protocol::Ipv6 if packet.protocol as u32 != expected as u32 => Self::none(Protocol::NotIp),
+            _ => packet,
+        }
+    }
+
+    /// The IP header that starts at `network`, its version decided by the first four bits.
+    #[inline(always)]
+    fn at<F: Frame + ?Sized>(frame: &F, network: usize) -> Self {
+        let Some([first, _]) = frame.read(network) else { return Self::none(Protocol::Truncated) };
+        match first >> 4 {
+            4 => Self { protocol: Protocol::Ipv4, network },
+            6 => Self { protocol: Protocol::Ipv6, network },
+            _ => Self::none(Protocol::NotIp),
+        }
+    }
+
+    /// Source and destination of an IPv4 packet in host order; `None` where the frame ends before them.
+    #[inline(always)]
+    pub fn addresses_v4<F: Frame + ?Sized>(&self, frame: &F) -> Option<(u32, u32)> {
+        let [s0, s1, s2, s3, d0, d1, d2, d3] = frame.read(self.network + field::IPV4_ADDRESSES)?;
+        Some((u32::from_be_bytes([s0, s1, s2, s3]), u32::from_be_bytes([d0, d1, d2, d3])))
+    }
+
+    /// Source and destination of an IPv6 packet, each as its high and low 64 bits in host order.
+    #[inline(always)]
+    pub fn addresses_v6<F: Frame + ?Sized>(&self, frame: &F) -> Option<([u64; 2], [u64; 2])> {
+        let bytes: [u8; 32] = frame.read(self.network + field::IPV6_ADDRESSES)?;
+        Some(([half(&bytes, 0), half(&bytes, 8)], [half(&bytes, 16), half(&bytes, 24)]))
+    }
+}
+
+/// Eight bytes of an address as an integer in host order. The callers' constants keep `at + 7` inside.
+#[inline(always)]
+fn half(bytes: &[u8; 32], at: usize) -> u64 {
+    u64::from_be_bytes([
+        bytes[at],
+        bytes[at + 1],
+        bytes[at + 2],
+        bytes[at + 3],
+        bytes[at + 4],
+        bytes[at + 5],
+        bytes[at + 6],
+        bytes[at + 7],
+    ])
+}

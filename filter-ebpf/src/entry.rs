@@ -1,0 +1,113 @@
+//! The entry points: one for each hook and link layer. Must hold no branch that could live in `decide`.
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use aya_log_ebpf::info;
+use filter_common::decide::{Verdict, decide};
+use filter_common::packet::Layer;
+
+use crate::frame::Linear;
+use crate::maps::{self, Maps};
+
+/// The longest headers the decision reads: Ethernet, four VLAN tags, PPPoE, IPv6.
+const HEADERS: u32 = 14 + 4 * 4 + 8 + 40;
+
+/// XDP on a device whose frames start with an Ethernet header.
+#[xdp]
+pub(crate) fn xdp_l2(context: XdpContext) -> u32 {
+    xdp::<false>(&context)
+}
+
+/// XDP on a device whose frames start with the IP header.
+#[xdp]
+pub(crate) fn xdp_l3(context: XdpContext) -> u32 {
+    xdp::<true>(&context)
+}
+
+/// tc ingress on a device whose frames start with an Ethernet header.
+#[classifier]
+pub(crate) fn tc_ingress_l2(context: TcContext) -> i32 {
+    tc::<false, false>(&context)
+}
+
+/// tc ingress on a device whose frames start with the IP header.
+#[classifier]
+pub(crate) fn tc_ingress_l3(context: TcContext) -> i32 {
+    tc::<true, false>(&context)
+}
+
+/// tc egress on a device whose frames start with an Ethernet header.
+#[classifier]
+pub(crate) fn tc_egress_l2(context: TcContext) -> i32 {
+    tc::<false, true>(&context)
+}
+
+/// tc egress on a device whose frames start with the IP header.
+#[classifier]
+pub(crate) fn tc_egress_l3(context: TcContext) -> i32 {
+    tc::<true, true>(&context)
+}
+
+const fn layer(raw_ip: bool) -> Layer {
+    if raw_ip { Layer::Ip } else { Layer::Ethernet }
+}
+
+/// Logs the decision where the object was loaded for it; elsewhere the verifier removes the code.
+///
+/// A macro, not a function: the code that aya-log expands to must have one caller, or LLVM makes it a BPF function of
+/// its own, which 32-bit JITs cannot call.
+macro_rules! trace {
+    ($context:expr, $decision:expr) => {
+        if maps::traces() {
+            info!(
+                $context,
+                "reason={} protocol={} direction={} set={}",
+                $decision.reason as u32,
+                $decision.protocol as u32,
+                $decision.direction as u32,
+                $decision.set
+            );
+        }
+    };
+}
+
+#[inline(always)]
+fn xdp<const RAW_IP: bool>(context: &XdpContext) -> u32 {
+    let frame = Linear::new(context.data(), context.data_end());
+    let decision = decide(&frame, layer(RAW_IP), &Maps);
+    maps::count(&decision, maps::ports(context.ingress_ifindex() as u32).ingress, frame.len() as u64);
+    trace!(context, decision);
+    match decision.verdict() {
+        Verdict::Pass => xdp_action::XDP_PASS,
+        Verdict::Drop => xdp_action::XDP_DROP,
+    }
+}
+
+#[inline(always)]
+fn tc<const RAW_IP: bool, const EGRESS: bool>(context: &TcContext) -> i32 {
+    let length = context.len();
+    let mut frame = Linear::new(context.data(), context.data_end());
+    // Headers may sit in page fragments; a frame that is read short would pass unseen.
+    if (frame.len() as u32) < HEADERS && length > frame.len() as u32 {
+        let _ = context.pull_data(if length < HEADERS { length } else { HEADERS });
+        frame = Linear::new(context.data(), context.data_end());
+    }
+    let decision = decide(&frame, layer(RAW_IP), &Maps);
+    let ports = maps::ports(ifindex(context));
+    maps::count(&decision, if EGRESS { ports.egress } else { ports.ingress }, u64::from(length));
+    trace!(context, decision);
+    match decision.verdict() {
+        Verdict::Pass => TC_ACT_UNSPEC,
+        Verdict::Drop => TC_ACT_SHOT,
+    }
+}
+
+#[inline(always)]
+fn ifindex(context: &TcContext) -> u32 {
+    #[expect(unsafe_code, reason = "aya has no accessor for it")]
+    // SAFETY: the kernel hands the program a valid `__sk_buff`.
+    unsafe {
+        (*context.skb.skb).ifindex
+    }
+}

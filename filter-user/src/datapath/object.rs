@@ -1,0 +1,223 @@
+//! One generation in the kernel: the object loaded with its own exact-size, frozen tables. Attaches nothing.
+
+use std::borrow::Cow;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
+
+use aya::maps::{Array, Map, MapError};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
+use filter_common::abi::{Ports, global, map};
+use filter_common::packet::Layer;
+
+use crate::ruleset::Ruleset;
+
+/// The BPF object, compiled from `filter-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-filter"));
+
+/// The hook that a program runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hook {
+    /// XDP, native or generic.
+    Xdp,
+    /// tc ingress, by tcx or clsact.
+    TcIngress,
+    /// tc egress, by tcx or clsact.
+    TcEgress,
+}
+
+/// Why a generation does not load.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The object or its maps.
+    #[error("cannot load the BPF object{}", remedy(.0))]
+    Object(#[source] EbpfError),
+    /// A map lacks or refuses a value.
+    #[error("cannot fill BPF map {name}")]
+    Fill {
+        /// The map.
+        name: &'static str,
+        /// What the kernel says.
+        #[source]
+        source: MapError,
+    },
+    /// A map cannot be frozen.
+    #[error("cannot freeze BPF map {name}")]
+    Freeze {
+        /// The map.
+        name: &'static str,
+        /// What the kernel says.
+        #[source]
+        source: io::Error,
+    },
+    /// The object has no such program or map.
+    #[error("the BPF object has no {0}: it was built from another version, rebuild weir")]
+    Missing(&'static str),
+    /// The verifier refuses a program.
+    #[error("the kernel refuses BPF program {name}")]
+    Program {
+        /// The program.
+        name: &'static str,
+        /// What the verifier says.
+        #[source]
+        source: ProgramError,
+    },
+}
+
+fn remedy(error: &EbpfError) -> &'static str {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return match io.raw_os_error() {
+                Some(libc::EPERM | libc::EACCES) => ": run weir as root, or with CAP_BPF and CAP_NET_ADMIN",
+                Some(libc::ENOMEM) => ": the kernel is out of memory for maps; use shorter lists",
+                Some(libc::ENOSYS) => ": this kernel is built without BPF (CONFIG_BPF_SYSCALL)",
+                _ => "",
+            };
+        }
+        source = error.source();
+    }
+    ""
+}
+
+/// What a generation is loaded with, beside its ruleset.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// By interface index: where a device's packets are counted.
+    pub ports: &'a [(u32, Ports)],
+    /// How many ports and sets the counter maps have room for.
+    pub capacity: Capacity,
+    /// Directory on a bpffs where the counter maps are pinned, so that the next generation finds them.
+    pub pins: Option<&'a Path>,
+    /// Log every decision.
+    pub trace: bool,
+    /// Keep the latest decision in the map `LAST`.
+    pub record: bool,
+}
+
+/// Room in the counter maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Ports, port 0 included.
+    pub ports: u32,
+    /// Sets, the empty set included.
+    pub sets: u32,
+}
+
+/// One generation in the kernel.
+#[derive(Debug)]
+pub struct Object {
+    pub(super) ebpf: Ebpf,
+}
+
+impl Object {
+    /// Creates the maps, fills and freezes the tables. Programs are verified when they are first asked for.
+    pub fn load(ruleset: &Ruleset, options: &Options<'_>) -> Result<Self, LoadError> {
+        let tables = &ruleset.tables;
+        let last_index = options.ports.iter().map(|&(index, _)| index).max().unwrap_or(0);
+        let elements = |count: usize| u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+        let flag = |on: bool| u32::from(on);
+        let (trace, record) = (flag(options.trace), flag(options.record));
+        let mut loader = EbpfLoader::new();
+        loader
+            // Reading the kernel's BTF takes longer than the rest of the load, and the object needs nothing from it.
+            .btf(None)
+            .map_max_entries(map::LEAVES4, elements(tables.v4.blocks.len()))
+            .map_max_entries(map::LEAVES6, elements(tables.v6.blocks.len()))
+            .map_max_entries(map::SETS, elements(ruleset.actions.len()))
+            .map_max_entries(map::PORTS, last_index.saturating_add(1))
+            .map_max_entries(map::HITS, options.capacity.sets.saturating_mul(options.capacity.ports))
+            .map_max_entries(map::SEEN, options.capacity.ports)
+            .map_max_entries("AYA_LOGS", if options.trace { TRACE_BUFFER } else { PAGE })
+            .override_global(global::PORT_CAPACITY, &options.capacity.ports, true)
+            .override_global(global::TRACE, &trace, true)
+            .override_global(global::RECORD, &record, true);
+        if let Some(pins) = options.pins {
+            for name in [map::HITS, map::SEEN] {
+                loader.map_pin_path(name, Cow::Owned(pins.join(name)));
+            }
+        }
+        let ebpf = loader.load(OBJECT).map_err(LoadError::Object)?;
+        let mut object = Self { ebpf };
+        object.fill(map::ROOT4, [(0, tables.v4.root.as_ref())])?;
+        object.fill(map::LEAVES4, (0..).zip(tables.v4.blocks.iter().map(AsRef::as_ref)))?;
+        object.fill(map::ROOT6, [(0, tables.v6.root.as_ref())])?;
+        object.fill(map::LEAVES6, (0..).zip(tables.v6.blocks.iter().map(AsRef::as_ref)))?;
+        object.fill(map::SETS, (0..).zip(&ruleset.actions))?;
+        object.fill(map::PORTS, options.ports.iter().map(|(index, ports)| (*index, ports)))?;
+        Ok(object)
+    }
+
+    /// Writes an array's elements and freezes it: from then on nobody can change the ruleset in place.
+    fn fill<'v, V: Pod>(
+        &mut self,
+        name: &'static str,
+        values: impl IntoIterator<Item = (u32, &'v V)>,
+    ) -> Result<(), LoadError> {
+        let map = self.ebpf.map_mut(name).ok_or(LoadError::Missing(name))?;
+        let mut array = Array::<_, V>::try_from(&mut *map).map_err(|source| LoadError::Fill { name, source })?;
+        for (index, value) in values {
+            array.set(index, value, 0).map_err(|source| LoadError::Fill { name, source })?;
+        }
+        if let Map::Array(map) = map {
+            freeze(map.fd().as_fd()).map_err(|source| LoadError::Freeze { name, source })?;
+        }
+        Ok(())
+    }
+
+    /// The XDP program for devices whose frames start with `layer`, verified.
+    pub fn xdp(&mut self, layer: Layer) -> Result<&mut Xdp, LoadError> {
+        let name = entry(Hook::Xdp, layer);
+        let program = self.ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+        let program: &mut Xdp = program.try_into().map_err(|source| LoadError::Program { name, source })?;
+        verify(name, program.fd().is_ok(), || program.load())?;
+        Ok(program)
+    }
+
+    /// The tc program for `hook` and `layer`, verified.
+    pub fn classifier(&mut self, hook: Hook, layer: Layer) -> Result<&mut SchedClassifier, LoadError> {
+        let name = entry(hook, layer);
+        let program = self.ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+        let program: &mut SchedClassifier = program.try_into().map_err(|source| LoadError::Program { name, source })?;
+        verify(name, program.fd().is_ok(), || program.load())?;
+        Ok(program)
+    }
+}
+
+fn verify(
+    name: &'static str,
+    verified: bool,
+    load: impl FnOnce() -> Result<(), ProgramError>,
+) -> Result<(), LoadError> {
+    if verified { Ok(()) } else { load().map_err(|source| LoadError::Program { name, source }) }
+}
+
+/// The name of the entry point for a hook and a layer.
+fn entry(hook: Hook, layer: Layer) -> &'static str {
+    match (hook, layer) {
+        (Hook::Xdp, Layer::Ethernet) => "xdp_l2",
+        (Hook::Xdp, Layer::Ip) => "xdp_l3",
+        (Hook::TcIngress, Layer::Ethernet) => "tc_ingress_l2",
+        (Hook::TcIngress, Layer::Ip) => "tc_ingress_l3",
+        (Hook::TcEgress, Layer::Ethernet) => "tc_egress_l2",
+        (Hook::TcEgress, Layer::Ip) => "tc_egress_l3",
+    }
+}
+
+/// Bytes for the trace's ring buffer while it is off: the least the kernel takes.
+const PAGE: u32 = 4096;
+/// Bytes for the trace's ring buffer while it is on.
+const TRACE_BUFFER: u32 = 1 << 20;
+
+/// Makes a map unchangeable for user space (`BPF_MAP_FREEZE`, kernel 5.2).
+fn freeze(map: BorrowedFd<'_>) -> io::Result<()> {
+    /// `BPF_MAP_FREEZE` of `enum bpf_cmd`, include/uapi/linux/bpf.h.
+    const BPF_MAP_FREEZE: libc::c_long = 22;
+    // The kernel takes an attribute union cut after the last member a command uses; this command uses `map_fd` alone.
+    let map_fd = map.as_raw_fd();
+    #[expect(unsafe_code, reason = "aya 0.14 freezes only its own read-only data")]
+    // SAFETY: the pointer and the size describe `map_fd`, which outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_FREEZE, &raw const map_fd, size_of_val(&map_fd)) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

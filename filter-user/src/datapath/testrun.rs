@@ -1,0 +1,80 @@
+//! Runs single frames through the shipped object (`BPF_PROG_TEST_RUN`, kernel 4.12): for replay and the differential
+//! test. Attaches nothing, and counts nothing that lasts.
+
+use aya::maps::{Array, MapError};
+use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use filter_common::abi::{LastDecision, map};
+use filter_common::decide::{Verdict, decide};
+use filter_common::packet::Layer;
+
+use super::object::{Capacity, Hook, LoadError, Object, Options};
+use crate::ruleset::Ruleset;
+
+/// The kernel takes no shorter frame (`ETH_HLEN`; `bpf_test_init` in net/bpf/test_run.c).
+const SHORTEST_FRAME: usize = 14;
+/// The kernel takes no longer frame for XDP than fits a page with its headroom; every header the decision reads is in
+/// the first 78 bytes, so the rest of a longer one is cut off.
+const LONGEST_FRAME: usize = 2048;
+
+/// Return codes: `XDP_DROP` of `enum xdp_action`, `TC_ACT_SHOT` of pkt_cls.h.
+const XDP_DROP: u32 = 1;
+const TC_ACT_SHOT: u32 = 2;
+
+/// Why a frame could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The object does not load.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The kernel does not run it.
+    #[error("the kernel does not run the program on a frame of {length} bytes")]
+    Run {
+        /// Length of the frame.
+        length: usize,
+        /// What the kernel says.
+        #[source]
+        source: ProgramError,
+    },
+    /// The decision cannot be read back.
+    #[error("cannot read the decision back")]
+    Read(#[from] MapError),
+}
+
+/// The shipped object, ready to run single frames.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    ruleset: &'a Ruleset,
+    object: Object,
+}
+
+impl<'a> Bench<'a> {
+    /// Loads the object with `ruleset`, recording decisions.
+    pub fn new(ruleset: &'a Ruleset) -> Result<Self, LoadError> {
+        let sets = u32::try_from(ruleset.actions.len()).unwrap_or(u32::MAX);
+        let object = Object::load(
+            ruleset,
+            &Options { ports: &[], capacity: Capacity { ports: 1, sets }, pins: None, trace: false, record: true },
+        )?;
+        Ok(Self { ruleset, object })
+    }
+
+    /// The verdict and the decision on `frame` at `hook`.
+    pub fn run(&mut self, hook: Hook, layer: Layer, frame: &[u8]) -> Result<(Verdict, LastDecision), RunError> {
+        if frame.len() < SHORTEST_FRAME {
+            let decision = decide(frame, layer, self.ruleset);
+            return Ok((decision.verdict(), decision.record()));
+        }
+        let length = frame.len();
+        let options = TestRunOptions { data_in: frame.get(..length.min(LONGEST_FRAME)), ..TestRunOptions::default() };
+        let (result, drops) = match hook {
+            Hook::Xdp => (Xdp::test_run(self.object.xdp(layer)?, options), XDP_DROP),
+            Hook::TcIngress | Hook::TcEgress => {
+                (SchedClassifier::test_run(self.object.classifier(hook, layer)?, options), TC_ACT_SHOT)
+            }
+        };
+        let result = result.map_err(|source| RunError::Run { length, source })?;
+        let verdict = if result.return_value == drops { Verdict::Drop } else { Verdict::Pass };
+        let last = self.object.ebpf.map(map::LAST).ok_or(LoadError::Missing(map::LAST))?;
+        Ok((verdict, Array::<_, LastDecision>::try_from(last)?.get(&0, 0)?))
+    }
+}

@@ -1,0 +1,161 @@
+//! Rules and lists in, tables out. Must not read files nor know list formats.
+//!
+//! Nested and overlapping lists are flattened: a sweep over all range ends gives, for every run of addresses, the
+//! rules it is in; each distinct combination is a set. Addresses of the guard get the empty set whatever lists them.
+
+use filter_common::abi::SetActions;
+use filter_common::lookup::{Block4, Block6, Root, Tables, UNLISTED};
+use filter_common::{decide, lookup};
+
+use super::sets::{RuleIdentity, Sets, TooManySets};
+use super::table::{Boundary, HostTables, TableFull};
+use crate::prefix::{Address, AddressSet};
+
+/// One rule, its lists resolved to addresses.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Name, action and direction.
+    pub identity: RuleIdentity,
+    /// The IPv4 addresses it lists.
+    pub v4: AddressSet<u32>,
+    /// The IPv6 addresses it lists.
+    pub v6: AddressSet<u128>,
+}
+
+/// The never-block set: addresses that no rule takes effect on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// Its IPv4 addresses.
+    pub v4: AddressSet<u32>,
+    /// Its IPv6 addresses.
+    pub v6: AddressSet<u128>,
+}
+
+/// Why rules do not compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// A table is full.
+    #[error(transparent)]
+    Table(#[from] TableFull),
+    /// The set ids are used up.
+    #[error(transparent)]
+    Sets(#[from] TooManySets),
+}
+
+/// All rules of one generation as the kernel gets them.
+#[derive(Clone, Debug)]
+pub struct Ruleset {
+    /// The prefix tables.
+    pub tables: HostTables,
+    /// By set id: what to do.
+    pub actions: Vec<SetActions>,
+}
+
+/// Compiles `rules`. Set ids come from `sets`, which grows by the combinations it has not seen.
+pub fn compile(rules: &[Rule], guard: &Guard, sets: &mut Sets) -> Result<Ruleset, CompileError> {
+    let ids: Vec<u32> = rules.iter().map(|rule| sets.rule_id(&rule.identity)).collect();
+    let v4 = flatten(ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.v4)), &guard.v4, sets)?;
+    let v6 = flatten(ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.v6)), &guard.v6, sets)?;
+    Ok(Ruleset { tables: HostTables::build(&v4, &v6)?, actions: sets.actions().to_vec() })
+}
+
+/// The guard's place among rule numbers: it sorts last and is no rule.
+const GUARD: u32 = u32::MAX;
+
+/// Where a list begins or stops to hold: at `address`, rule `rule`.
+struct Edge<A> {
+    address: A,
+    rule: u32,
+    opens: bool,
+}
+
+fn flatten<'a, A: Address + Default>(
+    lists: impl Iterator<Item = (u32, &'a AddressSet<A>)>,
+    guard: &'a AddressSet<A>,
+    sets: &mut Sets,
+) -> Result<Vec<Boundary<A>>, TooManySets> {
+    let mut edges = Vec::new();
+    for (rule, list) in lists.chain([(GUARD, guard)]) {
+        edges.reserve(2 * list.ranges().len());
+        for &(first, last) in list.ranges() {
+            edges.push(Edge { address: first, rule, opens: true });
+            edges.extend(last.next().map(|after| Edge { address: after, rule, opens: false }));
+        }
+    }
+    edges.sort_unstable_by_key(|edge| edge.address);
+
+    let mut boundaries: Vec<Boundary<A>> = Vec::with_capacity(edges.len() + 1);
+    boundaries.push((A::default(), UNLISTED));
+    let mut holding = Holding::default();
+    for group in edges.chunk_by(|a, b| a.address == b.address) {
+        group.iter().for_each(|edge| holding.turn(edge));
+        let set = holding.set(sets)?;
+        match (group.first(), boundaries.last_mut()) {
+            (Some(edge), Some(last)) if last.0 == edge.address => last.1 = set,
+            (Some(edge), Some(last)) if last.1 != set => boundaries.push((edge.address, set)),
+            _ => {}
+        }
+    }
+    Ok(boundaries)
+}
+
+/// The rules that hold at one point of the sweep, sorted. Ranges of one list never touch, so a rule's edges alternate.
+#[derive(Default)]
+struct Holding(Vec<u32>);
+
+impl Holding {
+    fn turn<A>(&mut self, edge: &Edge<A>) {
+        match self.0.binary_search(&edge.rule) {
+            Ok(at) if !edge.opens => {
+                self.0.remove(at);
+            }
+            Err(at) if edge.opens => self.0.insert(at, edge.rule),
+            _ => {}
+        }
+    }
+
+    fn set(&self, sets: &mut Sets) -> Result<u32, TooManySets> {
+        if self.0.last() == Some(&GUARD) {
+            return Ok(UNLISTED);
+        }
+        sets.set_id(&self.0)
+    }
+}
+
+impl Tables for Ruleset {
+    fn root4(&self) -> Option<&Root> {
+        self.tables.root4()
+    }
+
+    fn root6(&self) -> Option<&Root> {
+        self.tables.root6()
+    }
+
+    fn block4(&self, block: u32) -> Option<&Block4> {
+        self.tables.block4(block)
+    }
+
+    fn block6(&self, block: u32) -> Option<&Block6> {
+        self.tables.block6(block)
+    }
+}
+
+impl decide::Ruleset for Ruleset {
+    fn actions(&self, set: u32) -> Option<&SetActions> {
+        self.actions.get(set as usize)
+    }
+}
+
+impl Ruleset {
+    /// The set of an address.
+    #[must_use]
+    pub fn set_of(&self, address: std::net::IpAddr) -> u32 {
+        match address {
+            std::net::IpAddr::V4(address) => lookup::set_of_v4(self, address.into()),
+            std::net::IpAddr::V6(address) => {
+                let bits = u128::from(address);
+                lookup::set_of_v6(self, [(bits >> 64) as u64, bits as u64])
+            }
+        }
+    }
+}

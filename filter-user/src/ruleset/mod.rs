@@ -1,0 +1,8 @@
+//! A ruleset: all rules of one generation, compiled. Immutable and complete; does no I/O and never reads the clock.
+
+pub mod compile;
+pub mod sets;
+pub mod table;
+
+pub use compile::{Guard, Rule, Ruleset, compile};
+pub use sets::{RuleAction, RuleDirection, RuleIdentity, Sets};

@@ -1,0 +1,231 @@
+//! List formats: each file turns the bytes of one format into prefixes. Pure: opens no file, fetches nothing.
+//!
+//! Formats are told apart by their content, never by a file name:
+//!
+//! | bytes                                   | as a list      | as an ASN table |
+//! |-----------------------------------------|----------------|-----------------|
+//! | start with 1f 8b                        | `gzip`, then the rows below      ||
+//! | a tar or zip archive                    | refused        | refused         |
+//! | MaxMind metadata marker near the end    | refused        | `mmdb`          |
+//! | anything else                           | `list`         | `asn_table`     |
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::prefix::{Asn, Prefixes};
+
+pub mod asn_table;
+pub mod gzip;
+pub mod list;
+pub mod mmdb;
+
+/// What a source's bytes say, and what the reader should know about them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// The prefixes, in the order of the source.
+    pub prefixes: Prefixes,
+    /// What was accepted but deserves a look, one line each.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something a source says that was accepted with a correction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The line in the source, from 1; 0 for a source without lines.
+    pub line: u64,
+    /// What was found and what was made of it.
+    pub text: String,
+}
+
+/// The origin ASes whose rows an ASN table is read for: a whole table is 500,000 rows, a service needs a hundred.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Every AS but AS0, which means "not routed" (RFC 7607).
+    All,
+    /// These only. Rows of other ASes are counted once their ASN is read; their addresses are not looked at.
+    Only(BTreeSet<Asn>),
+}
+
+impl Wanted {
+    /// True when rows of `asn` are to be kept.
+    #[must_use]
+    pub fn includes(&self, asn: Asn) -> bool {
+        asn != 0
+            && match self {
+                Self::All => true,
+                Self::Only(asns) => asns.contains(&asn),
+            }
+    }
+}
+
+/// What an ASN table says about the wanted ASes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AsnTable {
+    /// The wanted rows; each carries its origin AS.
+    pub parsed: Parsed,
+    /// The organisation of each wanted AS: the first name the table gives, control characters replaced by spaces.
+    pub organisations: BTreeMap<Asn, String>,
+    /// Rows that name an origin AS, wanted or not. A table with none is no table.
+    pub rows: u64,
+}
+
+/// Where in a text source something is wrong; shown as `line 3: "10.0.0.0/33"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The line, from 1.
+    pub line: u64,
+    /// The offending text as it stands in the source.
+    pub text: Vec<u8>,
+}
+
+impl Place {
+    fn new(line: u64, text: &[u8]) -> Self {
+        Self { line, text: text.to_vec() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, quoted(&self.text))
+    }
+}
+
+/// Why a source cannot be used. The file name is not in here: whoever opened the file adds it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// The compressed form is damaged or too large.
+    #[error(transparent)]
+    Gzip(#[from] gzip::GzipError),
+    /// An entry of a list cannot be read.
+    #[error(transparent)]
+    List(#[from] list::ListError),
+    /// A row of a text ASN table cannot be read.
+    #[error(transparent)]
+    AsnTable(#[from] asn_table::AsnTableError),
+    /// A `MaxMind` database cannot be read or holds no ASNs.
+    #[error(transparent)]
+    Mmdb(#[from] mmdb::MmdbError),
+    /// An archive stands where one file is expected.
+    #[error("is a {0} archive; unpack it and name the file inside")]
+    Archive(&'static str),
+    /// A database stands where a list is expected.
+    #[error("is a MaxMind database, not a list; name it under [asn] tables and its AS numbers in a rule")]
+    DatabaseAsList,
+    /// An ASN table has nothing in it.
+    #[error("no rows: the ASN table names no origin AS; download it again")]
+    NoRows,
+}
+
+/// Reads a list of prefixes, addresses and ranges, gzip-compressed or not.
+pub fn read_list(bytes: &[u8]) -> Result<Parsed, SourceError> {
+    let bytes = unpacked(bytes)?;
+    if mmdb::is_mmdb(&bytes) {
+        return Err(SourceError::DatabaseAsList);
+    }
+    Ok(list::parse(&bytes)?)
+}
+
+/// Reads the rows of the wanted ASes from an ASN table, text or `MaxMind` database, gzip-compressed or not.
+///
+/// A table that has rows but none of a wanted AS is no error: IPv4 and IPv6 often come in two tables.
+pub fn read_asn_table(bytes: &[u8], wanted: &Wanted) -> Result<AsnTable, SourceError> {
+    let bytes = unpacked(bytes)?;
+    let table = if mmdb::is_mmdb(&bytes) { mmdb::parse(&bytes, wanted)? } else { asn_table::parse(&bytes, wanted)? };
+    if table.rows == 0 { Err(SourceError::NoRows) } else { Ok(table) }
+}
+
+/// The content of `bytes` without its compression; archives of several files are refused by name.
+fn unpacked(bytes: &[u8]) -> Result<Cow<'_, [u8]>, SourceError> {
+    let content =
+        if gzip::is_gzip(bytes) { Cow::Owned(gzip::inflate(bytes, gzip::LIMIT)?) } else { Cow::Borrowed(bytes) };
+    // POSIX ustar: the magic at byte 257. Zip: the local file header's signature (APPNOTE 4.3.7).
+    if content.get(257..262) == Some(b"ustar") {
+        return Err(SourceError::Archive("tar"));
+    }
+    if content.starts_with(b"PK\x03\x04") {
+        return Err(SourceError::Archive("zip"));
+    }
+    Ok(content)
+}
+
+/// `text` in quotes for an error line: at most 60 characters, nothing in it that a terminal would act on.
+fn quoted(text: &[u8]) -> String {
+    const SHOWN: usize = 60;
+    if let Ok(text) = std::str::from_utf8(text) {
+        let shown: String = text.chars().take(SHOWN).collect();
+        let more = if shown.len() < text.len() { "..." } else { "" };
+        format!("{:?}", shown + more)
+    } else {
+        let shown = text.get(..SHOWN).unwrap_or(text);
+        let more = if shown.len() < text.len() { "..." } else { "" };
+        format!("\"{}{more}\"", shown.escape_ascii())
+    }
+}
+
+/// An organisation's name as a table gives it; feeds are not trusted to keep terminal escapes out of names.
+fn organisation(name: &[u8]) -> String {
+    String::from_utf8_lossy(name.trim_ascii()).replace(char::is_control, " ")
+}
+
+/// The text without the byte order mark that some editors put in front.
+fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prefix::Listed;
+
+    #[test]
+    fn a_table_without_an_origin_as_has_no_rows() {
+        for text in ["", "# only a comment\n", "1.0.0.0\t1.0.0.255\t0\tNone\tNot routed\n"] {
+            let error = read_asn_table(text.as_bytes(), &Wanted::All).unwrap_err();
+            assert_eq!(error.to_string(), "no rows: the ASN table names no origin AS; download it again");
+        }
+    }
+
+    #[test]
+    fn a_table_without_a_wanted_as_is_accepted() {
+        let table = read_asn_table(b"1.0.0.0,1.0.0.255,13335,Cloudflare\n", &Wanted::Only([1].into())).unwrap();
+        assert_eq!((table.rows, table.parsed.prefixes.is_empty(), table.organisations.len()), (1, true, 0));
+    }
+
+    #[test]
+    fn as0_is_never_wanted() {
+        assert!(!Wanted::All.includes(0) && !Wanted::Only([0].into()).includes(0));
+        assert!(Wanted::Only([7].into()).includes(7) && !Wanted::Only([7].into()).includes(8));
+    }
+
+    #[test]
+    fn compressed_lists_are_read_like_plain_ones() {
+        let parsed = read_list(&gzip::tests::compressed(b"192.0.2.0/24\n")).unwrap();
+        assert_eq!(parsed.prefixes.v4, [Listed { first: 0xc000_0200, last: 0xc000_02ff, asn: 0 }]);
+    }
+
+    #[test]
+    fn archives_are_refused_by_name() {
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        let error = read_asn_table(&gzip::tests::compressed(&tar), &Wanted::All).unwrap_err();
+        assert_eq!(error.to_string(), "is a tar archive; unpack it and name the file inside");
+        let error = read_list(b"PK\x03\x04rest").unwrap_err();
+        assert_eq!(error.to_string(), "is a zip archive; unpack it and name the file inside");
+    }
+
+    #[test]
+    fn errors_of_a_format_pass_through_unchanged() {
+        let error = read_list(b"10.0.0.0/33").unwrap_err();
+        assert!(error.to_string().starts_with("line 1: \"10.0.0.0/33\" "), "{error}");
+    }
+
+    #[test]
+    fn offending_text_is_shortened_and_escaped() {
+        assert_eq!(quoted(b"a\x1b[31m\"b"), r#""a\u{1b}[31m\"b""#);
+        assert_eq!(quoted("é".repeat(61).as_bytes()), format!("\"{}...\"", "é".repeat(60)));
+        assert_eq!(quoted(b"10.0.0.0\xff"), r#""10.0.0.0\xff""#);
+        assert_eq!(quoted(&[0xff; 61]), format!("\"{}...\"", r"\xff".repeat(60)));
+        assert_eq!(organisation(b" Evil \x1b]0;x\x07 Corp "), "Evil  ]0;x  Corp");
+    }
+}

@@ -1,0 +1,30 @@
+//! The lab: real frames, network namespaces and the real binary, for tests that need root.
+//!
+//! - [`frame`] says frames in words; `random` makes broken ones from a seed.
+//! - [`netns`] makes namespaces, devices and addresses; [`lab`] makes a LAN client, a router and a WAN server of them.
+//! - [`socket`] sends and receives raw frames, exactly counted; [`echo`] probes what gets through.
+//! - [`tagged`] carries IP over VLAN tags and PPPoE sessions without the kernel's drivers.
+//! - [`weir`] runs the binary.
+//!
+//! Rules: a test makes its own namespaces and its own run directory, so tests run in parallel; it panics rather than
+//! returns an error; it waits on a condition with a deadline, never on luck. Traffic stays inside namespaces made here.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "the lab runs in tests only; a step that fails must stop the test where it stands"
+)]
+
+pub mod echo;
+pub mod frame;
+pub mod lab;
+pub mod netns;
+mod random;
+pub mod socket;
+mod sys;
+pub mod tagged;
+pub mod weir;
+
+pub use lab::{require_root, skipped, wait_until};

@@ -1,0 +1,76 @@
+//! System calls that `std` and `nix` have no safe form of: the lab's only `unsafe`. Knows nothing of tests.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::libc;
+
+/// Which device `TUNSETIFF` makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TunKind {
+    /// IP packets.
+    Tun,
+    /// Ethernet frames.
+    Tap,
+}
+
+/// Makes the tun or tap device `name` in the calling thread's namespace; it lives as long as the file.
+#[expect(unsafe_code, reason = "nix has no TUNSETIFF")]
+pub(crate) fn open_tun(kind: TunKind, name: &str) -> io::Result<File> {
+    let file = File::options().read(true).write(true).open("/dev/net/tun")?;
+    let mut request = interface_request(name);
+    let kind = if kind == TunKind::Tun { libc::IFF_TUN } else { libc::IFF_TAP };
+    request.ifr_ifru.ifru_flags = i16::try_from(kind | libc::IFF_NO_PI).map_err(io::Error::other)?;
+    // SAFETY: TUNSETIFF reads and writes one `ifreq`, which `request` is and which outlives the call.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(file) }
+}
+
+/// One `SIOCETHTOOL` call: `words` starts with the command, as all of ethtool's structures do.
+#[expect(unsafe_code, reason = "nix has no SIOCETHTOOL")]
+pub(crate) fn ethtool(socket: BorrowedFd<'_>, device: &str, words: &mut [u32]) -> io::Result<()> {
+    const SIOCETHTOOL: libc::Ioctl = 0x8946;
+    let mut request = interface_request(device);
+    request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
+    // SAFETY: the kernel reads and writes the structure that the command names. `words` is as long as the length it
+    // states inside (see the callers in `netns`), aligned for its 32-bit fields, and outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCETHTOOL, &raw mut request) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Binds an `AF_PACKET` socket to one device, for all protocols.
+#[expect(unsafe_code, reason = "nix builds no sockaddr_ll")]
+pub(crate) fn bind_packet(socket: BorrowedFd<'_>, ifindex: u32) -> io::Result<()> {
+    // SAFETY: sockaddr_ll is integers and byte arrays, for which zero is a value.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
+    address.sll_protocol = u16::try_from(libc::ETH_P_ALL).map_err(io::Error::other)?.to_be();
+    address.sll_ifindex = ifindex.cast_signed();
+    let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
+    // SAFETY: the address is a whole sockaddr_ll of the stated length and outlives the call.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Switches on a `SOL_PACKET` option.
+#[expect(unsafe_code, reason = "nix has no options of AF_PACKET")]
+pub(crate) fn enable_packet_option(socket: BorrowedFd<'_>, option: i32) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
+    // SAFETY: the value is an int of the stated length and outlives the call.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, (&raw const on).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+#[expect(unsafe_code, reason = "ifreq holds a union and has no constructor")]
+fn interface_request(name: &str) -> libc::ifreq {
+    // SAFETY: ifreq is integers, byte arrays and a null-able pointer, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    assert!(name.len() < request.ifr_name.len(), "device name {name:?} is too long");
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from.cast_signed() as libc::c_char;
+    }
+    request
+}

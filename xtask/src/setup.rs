@@ -1,0 +1,97 @@
+//! `xtask setup`: makes a fresh machine ready. Every step looks first, says what it does, and may be run again.
+
+mod debian;
+mod linker;
+mod programs;
+mod rust_src;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{command, workspace};
+
+/// What a verb is about to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Compile the workspace, BPF object included.
+    Build,
+    /// Lay out network namespaces.
+    Lab,
+    /// Run the checks and the root tests.
+    Test,
+}
+
+/// The verb: prepares the build and says what else the other verbs will install.
+pub(crate) fn verb() -> Result<()> {
+    ensure(&[Need::Build])?;
+    programs::report();
+    Ok(())
+}
+
+/// Prepares this machine for `needs`.
+pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
+    if needs.contains(&Need::Build) {
+        let channel = channel()?;
+        rustc_is(&channel)?;
+        linker::ensure()?;
+        rust_src::ensure(&channel)?;
+    }
+    if needs.contains(&Need::Test) {
+        components()?;
+        programs::ensure(programs::TEST)?;
+    } else if needs.contains(&Need::Lab) {
+        programs::ensure(programs::LAB)?;
+    }
+    Ok(())
+}
+
+fn say(step: &str, state: &str) {
+    println!("setup: {step}: {state}");
+}
+
+/// The toolchain that rust-toolchain.toml asks for.
+fn channel() -> Result<String> {
+    let file = workspace::root().join("rust-toolchain.toml");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    parse_channel(&text).with_context(|| format!("{} names no channel", file.display()))
+}
+
+fn parse_channel(text: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.trim().strip_prefix("channel")?.trim().strip_prefix('='))?;
+    Some(value.trim().trim_matches('"').to_owned())
+}
+
+/// A cargo that is not rustup's ignores rust-toolchain.toml, and the BPF linker fits one LLVM only.
+fn rustc_is(channel: &str) -> Result<()> {
+    let version = command::output(workspace::program("rustc").arg("--version"))?;
+    if version.split_whitespace().nth(1) != Some(channel) {
+        bail!("rustc is {:?}, weir needs {channel}; run: rustup toolchain install {channel}", version.trim());
+    }
+    say(&format!("rustc {channel}"), "present");
+    Ok(())
+}
+
+fn components() -> Result<()> {
+    for component in ["rustfmt", "clippy"] {
+        let subcommand = if component == "rustfmt" { "fmt" } else { component };
+        if command::output(workspace::cargo().args([subcommand, "--version"])).is_ok() {
+            say(component, "present");
+            continue;
+        }
+        say(component, "installing");
+        command::output(workspace::program("rustup").args(["component", "add", component]))
+            .with_context(|| format!("{component} is missing; run: rustup component add {component}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_channel_with_and_without_spaces() {
+        assert_eq!(parse_channel("[toolchain]\nchannel = \"1.95.0\"\n").as_deref(), Some("1.95.0"));
+        assert_eq!(parse_channel("channel=\"stable\"").as_deref(), Some("stable"));
+        assert_eq!(parse_channel("[toolchain]\n"), None);
+    }
+}

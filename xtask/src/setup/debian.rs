@@ -1,0 +1,154 @@
+//! Fetches Debian's rust-src from the machine's own mirror. The machine's apt state stays untouched; no root needed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::command;
+
+/// Releases in order; a newer compiler is found in those after the machine's own.
+const RELEASES: [&str; 5] = ["bullseye", "bookworm", "trixie", "forky", "duke"];
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Puts `library/` of `rust-src` version `channel` into `target`.
+pub(super) fn fetch_rust_src(channel: &str, cache: &Path, target: &Path) -> Result<()> {
+    if command::find("apt-get").is_none() || command::find("dpkg-deb").is_none() {
+        bail!("this machine has no apt");
+    }
+    let os = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+    let release = codename(&os).context("/etc/os-release names no release")?;
+    let apt = Apt::new(cache.join("apt"))?;
+    let mirror = apt.mirror(release)?;
+    let suites = suites(release);
+    let package = suites.iter().find_map(|suite| apt.download(&mirror, suite, channel).ok().flatten());
+    let Some(package) = package else {
+        bail!("rust-src {channel} is in none of {}", suites.join(", "));
+    };
+    unpack(&package, channel, target)
+}
+
+fn codename(os_release: &str) -> Option<&str> {
+    os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).map(|name| name.trim_matches('"'))
+}
+
+/// Where to look, likeliest first: the next release's backports carry new compilers.
+fn suites(release: &str) -> Vec<String> {
+    let own = RELEASES.iter().position(|name| *name == release);
+    let later = &RELEASES[own.map_or(0, |index| index + 1)..];
+    let backports = later.iter().map(|name| format!("{name}-backports"));
+    backports.chain([release.to_owned()]).chain(later.iter().map(ToString::to_string)).collect()
+}
+
+/// apt with directories of its own, removed at the end.
+struct Apt {
+    directory: PathBuf,
+}
+
+impl Drop for Apt {
+    fn drop(&mut self) {
+        // Left-overs cost disk space only.
+        fs::remove_dir_all(&self.directory).ok();
+    }
+}
+
+impl Apt {
+    fn new(directory: PathBuf) -> Result<Self> {
+        for sub in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(directory.join(sub))
+                .with_context(|| format!("cannot create {}", directory.display()))?;
+        }
+        Ok(Self { directory })
+    }
+
+    fn get(&self) -> Command {
+        let mut command = Command::new("apt-get");
+        command.current_dir(&self.directory).arg("-oAPT::Sandbox::User=root");
+        for (option, sub) in [("Dir::State::Lists", "lists"), ("Dir::Cache", "cache")] {
+            command.arg(format!("-o{option}={}", self.directory.join(sub).display()));
+        }
+        command
+    }
+
+    /// The mirror that this machine's own apt sources use for its release.
+    fn mirror(&self, release: &str) -> Result<String> {
+        let format = ["indextargets", "--format", "$(ORIGIN) $(CODENAME) $(SITE)", "Created-By: Packages"];
+        let known = command::output(Command::new("apt-get").args(format))?;
+        if let Some(site) = site(&known, release) {
+            return Ok(site.to_owned());
+        }
+        // Images often ship without package lists. A foreign source that fails to load does not matter here.
+        command::output(self.get().args(["-q", "update"])).ok();
+        let fresh = command::output(self.get().args(format))?;
+        site(&fresh, release).map(str::to_owned).with_context(|| format!("apt knows no mirror for Debian {release}"))
+    }
+
+    fn download(&self, mirror: &str, suite: &str, channel: &str) -> Result<Option<PathBuf>> {
+        let sources = self.directory.join("sources.list");
+        fs::write(&sources, format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))?;
+        let from_suite = || {
+            let mut command = self.get();
+            command.arg(format!("-oDir::Etc::SourceList={}", sources.display())).arg("-oDir::Etc::SourceParts=-");
+            command
+        };
+        command::output(from_suite().args(["-q", "update"]))?;
+        command::output(from_suite().args(["-q", "download"]).arg(format!("rust-src={channel}*")))?;
+        let files = fs::read_dir(&self.directory)?.filter_map(|entry| Some(entry.ok()?.path()));
+        Ok(files.into_iter().find(|file| file.extension().is_some_and(|extension| extension == "deb")))
+    }
+}
+
+fn site<'a>(targets: &'a str, release: &str) -> Option<&'a str> {
+    targets.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+        ["Debian", codename, site] if codename == release => Some(site),
+        _ => None,
+    })
+}
+
+/// Takes the library only: the package holds the whole compiler, five times as much.
+fn unpack(package: &Path, channel: &str, target: &Path) -> Result<()> {
+    let staging = target.with_extension("partial");
+    fs::remove_dir_all(&staging).ok();
+    fs::create_dir_all(&staging).with_context(|| format!("cannot create {}", staging.display()))?;
+    let mut archive = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn()?;
+    let tar = archive.stdout.take().context("dpkg-deb has no output")?;
+    let member = format!("./usr/src/rustc-{channel}/library");
+    let depth = member.split('/').count() - 1;
+    let mut extract = Command::new("tar");
+    extract.arg("-x").arg(format!("--strip-components={depth}")).arg("-C").arg(&staging).arg(member).stdin(tar);
+    command::run(&mut extract)?;
+    if !archive.wait()?.success() {
+        bail!("dpkg-deb cannot read {}", package.display());
+    }
+    fs::remove_dir_all(target).ok();
+    fs::rename(&staging, target).with_context(|| format!("cannot move {} to {}", staging.display(), target.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_in_the_next_backports_first_and_in_every_later_release() {
+        assert_eq!(
+            suites("trixie"),
+            ["forky-backports", "duke-backports", "trixie", "forky", "duke"].map(str::to_owned)
+        );
+        assert_eq!(suites("bookworm")[0], "trixie-backports");
+    }
+
+    #[test]
+    fn takes_the_mirror_of_the_release_itself() {
+        let targets = "Debian bookworm-security http://b.example/s\nOther bookworm http://c.example\n\
+                       Debian bookworm http://a.example/debian\n";
+        assert_eq!(site(targets, "bookworm"), Some("http://a.example/debian"));
+        assert_eq!(site(targets, "trixie"), None);
+    }
+
+    #[test]
+    fn reads_the_codename_with_and_without_quotes() {
+        assert_eq!(codename("ID=debian\nVERSION_CODENAME=bookworm\n"), Some("bookworm"));
+        assert_eq!(codename("VERSION_CODENAME=\"trixie\"\n"), Some("trixie"));
+    }
+}

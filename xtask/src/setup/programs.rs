@@ -1,0 +1,99 @@
+//! Programs of the system that the lab and the tests call. Installed with apt where that exists, else named.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use super::say;
+use crate::command;
+
+/// A program and the Debian package it comes in.
+pub(super) struct Program {
+    name: &'static str,
+    package: &'static str,
+    /// Some tests need it; those are skipped, by name, where it cannot be had.
+    optional: bool,
+}
+
+const fn required(name: &'static str, package: &'static str) -> Program {
+    Program { name, package, optional: false }
+}
+
+const fn optional(name: &'static str, package: &'static str) -> Program {
+    Program { name, package, optional: true }
+}
+
+/// What network namespaces take.
+pub(super) const LAB: &[Program] = &[required("ip", "iproute2")];
+
+/// What `xtask test` takes.
+pub(super) const TEST: &[Program] = &[
+    required("ip", "iproute2"),
+    required("tc", "iproute2"),
+    required("ethtool", "ethtool"),
+    required("tshark", "tshark"),
+    optional("pppd", "ppp"),
+    optional("pppoe-server", "pppoe"),
+];
+
+/// Says what `ensure` would find, and installs nothing.
+pub(super) fn report() {
+    for program in TEST {
+        let installer = if LAB.iter().any(|lab| lab.name == program.name) { "demo or test" } else { "test" };
+        let absent = format!("absent (cargo xtask {installer} installs it)");
+        say(program.name, if command::find(program.name).is_some() { "present" } else { &absent });
+    }
+}
+
+pub(super) fn ensure(programs: &[Program]) -> Result<()> {
+    let (present, missing): (Vec<_>, Vec<_>) =
+        programs.iter().partition(|program| command::find(program.name).is_some());
+    for program in present {
+        say(program.name, "present");
+    }
+    let (optional, required): (Vec<&Program>, Vec<&Program>) =
+        missing.into_iter().partition(|program| program.optional);
+    if !required.is_empty() {
+        install(&required)?;
+    }
+    for program in optional {
+        if install(&[program]).is_err() {
+            say(program.name, "not available here: tests that need it are skipped");
+        }
+    }
+    Ok(())
+}
+
+fn install(programs: &[&Program]) -> Result<()> {
+    let mut packages: Vec<&str> = programs.iter().map(|program| program.package).collect();
+    packages.dedup();
+    let by_hand = format!("apt-get install {}", packages.join(" "));
+    let Some(apt) = command::find("apt-get") else {
+        bail!("this machine has no apt; install the equivalent of: {by_hand}");
+    };
+    for program in programs {
+        say(program.name, &format!("installing package {}", program.package));
+    }
+    // The lists of a fresh image are empty or old: ask for new ones once it matters.
+    if apt_install(&apt, &packages).is_err() {
+        apt_get(&apt, &["update".as_ref()]).ok();
+        if let Err(error) = apt_install(&apt, &packages) {
+            bail!("{error:#}; run: sudo {by_hand}");
+        }
+    }
+    match programs.iter().find(|program| command::find(program.name).is_none()) {
+        Some(absent) => bail!("package {} brought no {}; install {0} by hand", absent.package, absent.name),
+        None => Ok(()),
+    }
+}
+
+fn apt_install(apt: &Path, packages: &[&str]) -> Result<()> {
+    let arguments = ["install", "--yes", "--no-install-recommends"].into_iter().chain(packages.iter().copied());
+    apt_get(apt, &arguments.map(str::as_ref).collect::<Vec<_>>())
+}
+
+fn apt_get(apt: &Path, arguments: &[&std::ffi::OsStr]) -> Result<()> {
+    let quiet = [("DEBIAN_FRONTEND", OsString::from("noninteractive"))];
+    command::output(command::as_root(apt, &quiet, "installs system packages")?.args(arguments)).map(drop)
+}

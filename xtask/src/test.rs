@@ -1,0 +1,126 @@
+//! `xtask test`: every check and every test there is, in one run, with one line of totals at the end.
+
+mod libtest;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::setup::{self, Need};
+use crate::workspace::{self, Executable};
+use crate::{build, command, tidy};
+use libtest::Totals;
+
+/// Runs all steps, failed ones included; only a failed build ends it early.
+pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
+    setup::ensure(&[Need::Build, Need::Lab, Need::Test])?;
+    let environment = Environment::new()?;
+    let mut totals = Totals::default();
+
+    if filter.is_none() {
+        let cargo = |words: &[&str]| command::run(workspace::cargo().args(words));
+        check(&mut totals, "tidy", tidy::verb);
+        check(&mut totals, "fmt", || cargo(&["fmt", "--all", "--check"]));
+        check(&mut totals, "clippy", || {
+            cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+        });
+    }
+    host_tests(&mut totals, &environment, filter)?;
+    root_tests(&mut totals, &environment, filter)?;
+
+    totals.add_skipped(&fs::read_to_string(&environment.skipped).unwrap_or_default());
+    fs::remove_file(&environment.skipped).ok();
+    println!("\n{totals}");
+    Ok(if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn host_tests(totals: &mut Totals, environment: &Environment, filter: Option<&str>) -> Result<()> {
+    timed("build host tests", || command::run(workspace::cargo().args(["test", "--quiet", "--no-run"])))?;
+    let mut tests = workspace::cargo();
+    tests.args(["test", "--no-fail-fast"]).args(filter).envs(environment.variables(None));
+    // `cargo test` fails when any test did; the totals know which.
+    timed("host tests", || run_tests(totals, &mut tests, "host tests"))
+}
+
+fn root_tests(totals: &mut Totals, environment: &Environment, filter: Option<&str>) -> Result<()> {
+    let weir = timed("build weir", build::compile)?;
+    let binaries = timed("build root tests", || {
+        workspace::build(workspace::cargo().args(["test", "--quiet", "--no-run", "-p", "weir-tests"]))
+    })?;
+    let variables = environment.variables(Some(&weir));
+    for Executable { name, path, package } in binaries {
+        let why = "the tests create network namespaces and load BPF programs";
+        let mut tests = command::as_root(&path, &variables, why)?;
+        tests.args(filter).current_dir(package);
+        let step = format!("root tests {name}");
+        timed(&step, || run_tests(totals, &mut tests, &step))?;
+    }
+    Ok(())
+}
+
+/// Shows a test program's output as it comes and adds it to the totals.
+fn run_tests(totals: &mut Totals, tests: &mut Command, step: &str) -> Result<()> {
+    let mut child = tests.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {step}"))?;
+    let failed_before = totals.failed;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line?;
+            println!("{line}");
+            totals.add_line(&line);
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() && totals.failed == failed_before {
+        totals.fail(format!("{step} ({status}, no summary)"));
+    }
+    Ok(())
+}
+
+fn check(totals: &mut Totals, name: &str, run: impl FnOnce() -> Result<()>) {
+    match timed(name, run) {
+        Ok(()) => totals.passed += 1,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            totals.fail(name.to_owned());
+        }
+    }
+}
+
+fn timed<T>(step: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("\ntest: {step}");
+    let start = Instant::now();
+    let result = run();
+    let verdict = if result.is_ok() { "done" } else { "FAILED" };
+    println!("test: {step}: {verdict} in {:.1} s", start.elapsed().as_secs_f32());
+    result
+}
+
+/// What the tests are told by environment variables.
+struct Environment {
+    data: PathBuf,
+    /// Tests append "skipped: NAME: reason" to it: libtest hides the output of tests that end well.
+    skipped: PathBuf,
+}
+
+impl Environment {
+    fn new() -> Result<Self> {
+        let data =
+            std::env::var_os("WEIR_DATA").map_or_else(|| workspace::root().join("../shared/data"), PathBuf::from);
+        let data = data.canonicalize().or_else(|_| std::path::absolute(data))?;
+        let skipped = std::env::temp_dir().join(format!("weir-skipped-{}", std::process::id()));
+        fs::write(&skipped, "").with_context(|| format!("cannot write {}", skipped.display()))?;
+        Ok(Self { data, skipped })
+    }
+
+    fn variables(&self, weir: Option<&Path>) -> Vec<(&'static str, OsString)> {
+        let mut variables =
+            vec![("WEIR_DATA", self.data.clone().into()), ("WEIR_SKIPPED", self.skipped.clone().into())];
+        variables.extend(weir.map(|weir| ("WEIR_BIN", weir.into())));
+        variables
+    }
+}

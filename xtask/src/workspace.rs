@@ -1,0 +1,71 @@
+//! Where things are in the workspace, and cargo as xtask calls it. It decides nothing about what gets built.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// The directory of the workspace's Cargo.toml.
+pub(crate) fn root() -> PathBuf {
+    // The variable first: a copied target directory must not lead back to the place it was built in.
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&manifest).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// Root of the tools that xtask installs for itself.
+pub(crate) fn tools() -> PathBuf {
+    root().join("target/tools")
+}
+
+/// A toolchain program (cargo, rustc, rustup), with the workspace's own tools first on PATH.
+pub(crate) fn program(name: &str) -> Command {
+    let mut path = OsString::from(tools().join("bin"));
+    if let Some(rest) = std::env::var_os("PATH") {
+        path.push(":");
+        path.push(rest);
+    }
+    let mut command = Command::new(name);
+    command.current_dir(root()).env("PATH", path);
+    command
+}
+
+pub(crate) fn cargo() -> Command {
+    program("cargo")
+}
+
+/// A binary that cargo built.
+pub(crate) struct Executable {
+    /// Name of the target.
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    /// Directory of its package, where tests expect to run.
+    pub(crate) package: PathBuf,
+}
+
+/// Runs a cargo build command and returns the binaries it made.
+pub(crate) fn build(command: &mut Command) -> Result<Vec<Executable>> {
+    command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot start cargo")?;
+    let mut executables = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            executables.extend(executable(&line?));
+        }
+    }
+    if !child.wait()?.success() {
+        bail!("the build failed: {}", crate::command::line(command));
+    }
+    Ok(executables)
+}
+
+fn executable(message: &str) -> Option<Executable> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    Some(Executable {
+        path: message["executable"].as_str()?.into(),
+        name: message["target"]["name"].as_str()?.into(),
+        package: Path::new(message["manifest_path"].as_str()?).parent()?.into(),
+    })
+}
