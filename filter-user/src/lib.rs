@@ -1,7 +1,24 @@
-//! weir's controller: names become prefix lists, prefix lists become tables in the kernel, counters become evidence.
+//! weir's controller: names become prefix lists, lists become tables in the kernel, counters become evidence.
+//!
+//! - [`cli`] runs a verb; [`daemon`] is the loop of the running one.
+//! - [`config`] is what the operator wrote, [`catalog`] the services by name, [`store`] the files on disk.
+//! - [`source`] turns list formats into [`prefix`] sets; [`capture`] turns captures into frames.
+//! - [`ruleset`] resolves rules to lists and compiles them into tables.
+//! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
+//! - [`network`] and [`process`] know this host, [`control`] the socket, [`report`] what the counters mean.
+
 pub mod capture;
 pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod datapath;
+pub mod liveness;
+pub mod network;
 pub mod prefix;
+pub mod process;
+pub mod report;
 pub mod ruleset;
 pub mod source;
+pub mod store;

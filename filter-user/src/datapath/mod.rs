@@ -1,4 +1,9 @@
-//! The loaded program and its maps: the only importer of aya. Must not parse lists nor know the configuration.
+//! The loaded program and its maps: the only importer of aya. Must not parse lists nor know the configuration's text.
 
+pub mod attach;
+pub mod counters;
+mod link;
 pub mod object;
+pub mod publish;
 pub mod testrun;
+pub mod trace;

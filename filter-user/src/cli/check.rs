@@ -1,0 +1,133 @@
+//! `weir check`: what a configuration means, before it runs.
+
+use std::fmt::Write as _;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+
+use super::selection::Selection;
+use super::{Outcome, print_json, table};
+use crate::network;
+use crate::prefix::{Address, AddressSet};
+use crate::ruleset::{self, Guard, Rule, RuleAction, RuleDirection, Sets};
+use crate::store;
+
+/// Validate a configuration: prefixes and addresses per rule, table memory, warnings
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    selection: Selection,
+    /// Print JSON (docs/json.md)
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    rules: Vec<RuleReport>,
+    sets: usize,
+    table_bytes: usize,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct RuleReport {
+    name: String,
+    action: RuleAction,
+    direction: RuleDirection,
+    prefixes: Families<usize>,
+    addresses: Families<u128>,
+}
+
+/// One figure for each family.
+#[derive(Serialize)]
+struct Families<T> {
+    ipv4: T,
+    ipv6: T,
+}
+
+impl Check {
+    pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
+        let config = self.selection.load()?;
+        let resolved = ruleset::resolve(&config, &store::files(&config)?)?;
+        let host = network::host().context("cannot read this host's addresses")?;
+        let written = resolved.rules.iter().flat_map(|rule| &rule.written);
+        let guard = ruleset::guard(&config.never_block, &host, written);
+        let rules = resolved.rules();
+        let mut sets = Sets::default();
+        let compiled = ruleset::compile(&rules, &guard, &mut sets)?;
+        let mut warnings = resolved.warnings;
+        warnings.extend(rules.iter().filter_map(|rule| guarded(rule, &guard)));
+        let report = Report {
+            rules: rules.iter().map(rule_report).collect(),
+            sets: sets.len(),
+            table_bytes: compiled.tables.bytes(),
+            warnings,
+        };
+        if self.json {
+            print_json(&report)?
+        } else {
+            print!("{}", text(&report))
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn rule_report(rule: &Rule) -> RuleReport {
+    RuleReport {
+        name: rule.identity.name.clone(),
+        action: rule.identity.action,
+        direction: rule.identity.direction,
+        prefixes: Families { ipv4: rule.v4.cidrs().count(), ipv6: rule.v6.cidrs().count() },
+        addresses: Families { ipv4: rule.v4.addresses(), ipv6: rule.v6.addresses() },
+    }
+}
+
+/// A warning where addresses of a rule are never blocked.
+fn guarded(rule: &Rule, guard: &Guard) -> Option<String> {
+    if rule.identity.action == RuleAction::Allow {
+        return None;
+    }
+    let v4 = rule.v4.intersect(&guard.v4);
+    let v6 = rule.v6.intersect(&guard.v6);
+    let first = first_prefix(&v4).or_else(|| first_prefix(&v6))?;
+    Some(format!(
+        "rule \"{}\": {} IPv4 and {} IPv6 addresses are in the never-block set and stay reachable, {first} first",
+        rule.identity.name,
+        v4.addresses(),
+        v6.addresses()
+    ))
+}
+
+fn first_prefix<A: Address>(set: &AddressSet<A>) -> Option<ipnet::IpNet> {
+    set.cidrs().next()
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{:<16} {:<8} {:<5} {:>10} {:>14} {:>10} {:>28}",
+        "rule", "action", "dir", "v4 pfx", "v4 addresses", "v6 pfx", "v6 addresses"
+    );
+    for rule in &report.rules {
+        let _ = writeln!(
+            text,
+            "{:<16} {:<8} {:<5} {:>10} {:>14} {:>10} {:>28}",
+            rule.name,
+            rule.action.as_str(),
+            rule.direction.as_str(),
+            rule.prefixes.ipv4,
+            rule.addresses.ipv4,
+            rule.prefixes.ipv6,
+            rule.addresses.ipv6
+        );
+    }
+    let _ = writeln!(text, "\ntables: {} in the kernel", table::bytes(report.table_bytes as u64));
+    for warning in &report.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}

@@ -1,0 +1,35 @@
+//! `weir status`: what a running daemon counted.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Outcome, print_json, table};
+use crate::control::{self, Answer, Request};
+use crate::process::RUN_DIR;
+
+/// Show the devices, rules and counters of the running daemon
+#[derive(Debug, Args)]
+pub(super) struct ShowStatus {
+    /// Print JSON (docs/json.md)
+    #[arg(long)]
+    json: bool,
+    /// Run directory of the daemon
+    #[arg(long, value_name = "DIR", default_value = RUN_DIR)]
+    run_dir: PathBuf,
+}
+
+impl ShowStatus {
+    pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
+        let Answer::Status(status) = control::ask(&self.run_dir, Request::Status)? else {
+            anyhow::bail!("weir on {} answered something else: is it another version?", self.run_dir.display());
+        };
+        if self.json {
+            print_json(&status)?;
+        } else {
+            print!("{}", table::status(&status));
+        }
+        let enforced = status.devices.iter().all(|device| device.state != "dead");
+        Ok(if enforced { Outcome::Done } else { Outcome::Degraded })
+    }
+}

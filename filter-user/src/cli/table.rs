@@ -1,0 +1,88 @@
+//! Counters as text for people. JSON is for programs.
+
+use std::fmt::Write as _;
+
+use crate::datapath::counters::Tally;
+use crate::report::{RuleTotals, Status};
+
+/// One line with the totals.
+pub(super) fn line(status: &Status) -> String {
+    let Status { generation, dropped, monitored, seen, .. } = status;
+    let monitored = if *monitored == Tally::default() {
+        String::new()
+    } else {
+        format!(", would drop {} packets {}", monitored.packets, bytes(monitored.bytes))
+    };
+    format!(
+        "generation {generation}: dropped {} packets {}{monitored}, {} of {} seen",
+        dropped.packets,
+        bytes(dropped.bytes),
+        share(dropped.bytes, seen.bytes),
+        bytes(seen.bytes)
+    )
+}
+
+/// Devices, rules and totals.
+pub(super) fn status(status: &Status) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{:<16} {:<12} {:<9} {:>12} {:>12}", "device", "attach", "state", "packets", "bytes");
+    for device in &status.devices {
+        let _ = writeln!(
+            text,
+            "{:<16} {:<12} {:<9} {:>12} {:>12}",
+            device.name,
+            device.attach,
+            device.state,
+            device.seen.packets,
+            bytes(device.seen.bytes)
+        );
+    }
+    text.push('\n');
+    text.push_str(&rules(&status.rules));
+    text.push('\n');
+    text.push_str(&line(status));
+    text.push('\n');
+    text
+}
+
+/// A row for each rule.
+pub(super) fn rules(rules: &[RuleTotals]) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{:<16} {:<9} {:>12} {:>12} {:>12} {:>12}",
+        "rule", "action", "out packets", "out bytes", "in packets", "in bytes"
+    );
+    for rule in rules {
+        let _ = writeln!(
+            text,
+            "{:<16} {:<9} {:>12} {:>12} {:>12} {:>12}{}",
+            rule.name,
+            rule.action.as_str(),
+            rule.out.packets,
+            bytes(rule.out.bytes),
+            rule.in_.packets,
+            bytes(rule.in_.bytes),
+            if rule.retired { "  (no longer configured)" } else { "" }
+        );
+    }
+    text
+}
+
+/// A byte count in the largest unit that leaves at least one digit before the point.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let name = UNITS.get(unit).copied().unwrap_or("B");
+    if unit == 0 { format!("{count} {name}") } else { format!("{value:.1} {name}") }
+}
+
+fn share(part: u64, whole: u64) -> String {
+    if whole == 0 { "0 %".into() } else { format!("{:.1} %", part as f64 * 100.0 / whole as f64) }
+}

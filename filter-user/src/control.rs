@@ -1,0 +1,112 @@
+//! The control socket: one JSON request line, one JSON answer line. The only Unix socket; decides nothing.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::process;
+use crate::report::Status;
+
+/// What a client may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// The daemon's status.
+    Status,
+    /// Detach and end.
+    Stop,
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// The status asked for.
+    Status(Box<Status>),
+    /// Everything is detached.
+    Stopped,
+    /// The request was not served, and why.
+    Error(String),
+}
+
+/// Why a client got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody listens.
+    #[error("no weir is running on {}; start one with `weir run`, or name its --run-dir", .0.display())]
+    NotRunning(PathBuf),
+    /// The socket is not for this user.
+    #[error("no permission for {}; run as the user who runs weir, or root", .0.display())]
+    Permission(PathBuf),
+    /// The connection broke.
+    #[error("weir on {} did not answer: {source}", path.display())]
+    Broken {
+        /// The run directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The daemon refused.
+    #[error("weir answered: {0}")]
+    Refused(String),
+}
+
+/// Longest request and answer; a status with every counter of 64,000 rules fits.
+const MAX_LINE: u64 = 256 << 20;
+const MAX_REQUEST: u64 = 4096;
+/// A stop waits for detaching; anything longer than this is a hang.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Asks the daemon of `run_dir`.
+pub fn ask(run_dir: &Path, request: Request) -> Result<Answer, ControlError> {
+    let broken = |source| ControlError::Broken { path: run_dir.into(), source };
+    let mut stream = UnixStream::connect(process::socket(run_dir)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning(run_dir.into()),
+        io::ErrorKind::PermissionDenied => ControlError::Permission(run_dir.into()),
+        _ => broken(error),
+    })?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(broken)?;
+    let mut line = serde_json::to_vec(&request).map_err(|error| broken(error.into()))?;
+    line.push(b'\n');
+    stream.write_all(&line).map_err(broken)?;
+    let mut answer = String::new();
+    BufReader::new(stream.take(MAX_LINE)).read_line(&mut answer).map_err(broken)?;
+    match serde_json::from_str(&answer).map_err(|error| broken(error.into()))? {
+        Answer::Error(problem) => Err(ControlError::Refused(problem)),
+        answer => Ok(answer),
+    }
+}
+
+/// A client of the daemon whose request was read.
+#[derive(Debug)]
+pub struct Client {
+    stream: tokio::net::UnixStream,
+}
+
+impl Client {
+    /// Reads the request of a client that connected. A client that sends none is dropped.
+    pub async fn read(mut stream: tokio::net::UnixStream) -> Option<(Request, Self)> {
+        let mut line = String::new();
+        let reader = tokio::io::BufReader::new((&mut stream).take(MAX_REQUEST)).read_line(&mut line).await;
+        reader.ok()?;
+        let mut client = Self { stream };
+        match serde_json::from_str(&line) {
+            Ok(request) => Some((request, client)),
+            Err(error) => {
+                client.answer(&Answer::Error(format!("not a request: {error}"))).await;
+                None
+            }
+        }
+    }
+
+    /// Sends the answer. A client that went away gets none.
+    pub async fn answer(&mut self, answer: &Answer) {
+        let Ok(mut line) = serde_json::to_vec(answer) else { return };
+        line.push(b'\n');
+        let _ = self.stream.write_all(&line).await;
+    }
+}

@@ -1,0 +1,105 @@
+//! Reads what the kernel counted. Writes nothing: counters only grow, across every publish.
+//!
+//! The counter maps outlive generations. When the rules or devices outgrow them, larger ones take over and the old
+//! ones are kept and summed, so that no packet is counted twice or lost, whenever it was.
+
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+
+use aya::maps::{MapData, MapError, PerCpuArray};
+use filter_common::abi::{Count, Hits, Seen};
+use filter_common::decide::Direction;
+
+use super::object::Capacity;
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Tally {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+impl From<Count> for Tally {
+    fn from(count: Count) -> Self {
+        Self { packets: count.packets, bytes: count.bytes }
+    }
+}
+
+/// What a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// The port: a device's ingress or egress.
+    pub port: u32,
+    /// The set of the listed address.
+    pub set: u32,
+    /// Which address was listed.
+    pub direction: Direction,
+    /// IPv6, else IPv4.
+    pub v6: bool,
+}
+
+/// One generation of counter maps.
+pub struct Counters {
+    hits: PerCpuArray<MapData, Hits>,
+    seen: PerCpuArray<MapData, Seen>,
+    capacity: Capacity,
+}
+
+impl Counters {
+    /// Takes over two maps made for `capacity`.
+    #[must_use]
+    pub fn new(hits: PerCpuArray<MapData, Hits>, seen: PerCpuArray<MapData, Seen>, capacity: Capacity) -> Self {
+        Self { hits, seen, capacity }
+    }
+
+    /// The room in the maps.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
+    /// Adds everything counted for `ports` and sets below `sets` to `totals`; zeros are left out.
+    pub fn add_hits(&self, ports: &[u32], sets: u32, totals: &mut BTreeMap<Key, Tally>) -> Result<(), MapError> {
+        for set in 0..sets.min(self.capacity.sets) {
+            for &port in ports.iter().filter(|&&port| port < self.capacity.ports) {
+                let values = self.hits.get(&(set * self.capacity.ports + port), 0)?;
+                for direction in [Direction::Out, Direction::In] {
+                    for v6 in [false, true] {
+                        let at = Hits::index(direction as u32, u32::from(v6));
+                        let mut tally = Tally::default();
+                        for hits in values.iter() {
+                            tally += hits.counts.get(at).copied().unwrap_or_default().into();
+                        }
+                        if tally != Tally::default() {
+                            *totals.entry(Key { port, set, direction, v6 }).or_default() += tally;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds everything that passed `port` to `total`.
+    pub fn add_seen(&self, port: u32, total: &mut Seen) -> Result<(), MapError> {
+        if port >= self.capacity.ports {
+            return Ok(());
+        }
+        for seen in self.seen.get(&port, 0)?.iter() {
+            for (sum, packets) in total.packets.iter_mut().zip(seen.packets) {
+                *sum += packets;
+            }
+            total.bytes += seen.bytes;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,241 @@
+//! Makes rulesets live: loads a generation and swaps it under the devices, atomically for each. The only writer of the
+//! kernel's state.
+//!
+//! A generation is a new program with its own frozen tables; the swap is one link update per device, so no packet
+//! meets half a ruleset. The old generation is dropped when no device runs it. On any error the old one goes on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use aya::maps::{MapError, PerCpuArray};
+use filter_common::abi::{Ports, Seen, map};
+
+use super::attach::{AttachError, AttachKind, Attached};
+use super::counters::{Counters, Key, Tally};
+use super::object::{Capacity, LoadError, Object, Options};
+use crate::network::Device;
+use crate::ruleset::Ruleset;
+
+/// A device as the configuration wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The device.
+    pub device: Device,
+    /// The attach kinds to try, best first.
+    pub kinds: Vec<AttachKind>,
+    /// Filter egress, too.
+    pub egress: bool,
+}
+
+/// Why a ruleset did not become live.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// It does not load.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A device does not take it.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The pins of the counter maps.
+    #[error("cannot remove {}", path.display())]
+    Pin {
+        /// The pin.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Ports of a device by name; port 0 counts devices that weir does not know.
+#[derive(Debug, Default)]
+struct PortNumbers {
+    by_name: BTreeMap<String, Ports>,
+}
+
+impl PortNumbers {
+    /// The ports of a device: the same ones whenever it comes back.
+    fn of(&mut self, name: &str) -> Ports {
+        let next = 1 + 2 * u32::try_from(self.by_name.len()).unwrap_or(u32::MAX / 4);
+        *self.by_name.entry(name.into()).or_insert(Ports { ingress: next, egress: next + 1 })
+    }
+
+    fn count(&self) -> u32 {
+        1 + 2 * u32::try_from(self.by_name.len()).unwrap_or(u32::MAX / 4)
+    }
+}
+
+/// The datapath: the programs on the devices, and the counters.
+pub struct Datapath {
+    pins: PathBuf,
+    trace: bool,
+    attached: Vec<Attached>,
+    object: Option<Object>,
+    ports: PortNumbers,
+    /// The maps in use, and before them those that were outgrown.
+    counters: Vec<Counters>,
+}
+
+/// Room for sets and ports to begin with; grown by doubling.
+const FIRST_SETS: u32 = 64;
+const FIRST_PORTS: u32 = 4;
+
+impl Datapath {
+    /// A datapath with nothing attached. `pins` is an empty directory on a bpffs.
+    #[must_use]
+    pub fn new(pins: PathBuf, trace: bool) -> Self {
+        Self { pins, trace, attached: vec![], object: None, ports: PortNumbers::default(), counters: vec![] }
+    }
+
+    /// Makes `ruleset` live on exactly the devices `wanted`. Returns what was refused on the way, for the log.
+    ///
+    /// Devices that are attached already are swapped first; on an error they are swapped back, and nothing has changed.
+    pub fn publish(&mut self, ruleset: &Ruleset, wanted: &[Wanted]) -> Result<Vec<AttachError>, PublishError> {
+        let mut object = self.load(ruleset, wanted)?;
+        let mut refusals = Vec::new();
+        let mut fresh = Vec::new();
+        if let Err(error) = self.swap(&mut object, wanted, &mut fresh, &mut refusals) {
+            drop(fresh);
+            if let Some(old) = &mut self.object {
+                // Their kernel state is intact: an update that failed changed nothing.
+                self.attached.iter_mut().for_each(|attached| drop(attached.replace(old)));
+            }
+            return Err(error.into());
+        }
+        self.attached.retain(|attached| keeps(attached, wanted));
+        self.attached.append(&mut fresh);
+        self.object = Some(object);
+        Ok(refusals)
+    }
+
+    fn swap(
+        &mut self,
+        object: &mut Object,
+        wanted: &[Wanted],
+        fresh: &mut Vec<Attached>,
+        refusals: &mut Vec<AttachError>,
+    ) -> Result<(), AttachError> {
+        for attached in self.attached.iter_mut().filter(|attached| keeps(attached, wanted)) {
+            attached.replace(object)?;
+        }
+        for wanted in wanted {
+            if self.attached.iter().any(|attached| keeps(attached, std::slice::from_ref(wanted))) {
+                continue;
+            }
+            let (attached, refused) = Attached::attach(object, &wanted.device, &wanted.kinds, wanted.egress)?;
+            fresh.push(attached);
+            refusals.extend(refused);
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, ruleset: &Ruleset, wanted: &[Wanted]) -> Result<Object, PublishError> {
+        let ports: Vec<_> =
+            wanted.iter().map(|wanted| (wanted.device.index, self.ports.of(&wanted.device.name))).collect();
+        let sets = u32::try_from(ruleset.actions.len()).unwrap_or(u32::MAX);
+        let current = self.counters.last().map(Counters::capacity);
+        let fits = current.filter(|room| room.sets >= sets && room.ports >= self.ports.count());
+        let capacity = fits.unwrap_or_else(|| Capacity {
+            sets: sets.next_power_of_two().max(FIRST_SETS),
+            ports: self.ports.count().next_power_of_two().max(FIRST_PORTS),
+        });
+        if fits.is_none() {
+            self.unpin()?;
+        }
+        let options = Options { ports: &ports, capacity, pins: Some(&self.pins), trace: self.trace, record: false };
+        let mut object = Object::load(ruleset, &options)?;
+        if fits.is_none() {
+            let counters = take_counters(&mut object, capacity)?;
+            self.counters.push(counters);
+        }
+        Ok(object)
+    }
+
+    /// Removes the pins of the counter maps; the maps live on as long as someone holds them.
+    fn unpin(&self) -> Result<(), PublishError> {
+        for name in [map::HITS, map::SEEN] {
+            let path = self.pins.join(name);
+            match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(PublishError::Pin { path, source });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The devices with their programs.
+    #[must_use]
+    pub fn attached(&self) -> &[Attached] {
+        &self.attached
+    }
+
+    /// Takes a device off, so that the next publish attaches it anew.
+    pub fn detach(&mut self, device: &str) {
+        self.attached.retain(|attached| attached.device.name != device);
+    }
+
+    /// Takes every device off, and removes every pin.
+    pub fn close(mut self) -> Result<(), PublishError> {
+        self.attached.clear();
+        self.unpin()
+    }
+
+    /// The ports of a device.
+    #[must_use]
+    pub fn ports(&self, device: &str) -> Option<Ports> {
+        self.ports.by_name.get(device).copied()
+    }
+
+    /// The device and hook of a port.
+    pub fn devices_by_port(&self) -> impl Iterator<Item = (u32, &str, bool)> {
+        self.ports
+            .by_name
+            .iter()
+            .flat_map(|(name, ports)| [(ports.ingress, name.as_str(), false), (ports.egress, name.as_str(), true)])
+    }
+
+    /// Everything counted so far.
+    pub fn hits(&self, sets: u32) -> Result<BTreeMap<Key, Tally>, MapError> {
+        let ports: Vec<u32> = self.devices_by_port().map(|(port, _, _)| port).collect();
+        let mut totals = BTreeMap::new();
+        for counters in &self.counters {
+            counters.add_hits(&ports, sets, &mut totals)?;
+        }
+        Ok(totals)
+    }
+
+    /// All packets that passed a port so far.
+    pub fn seen(&self, port: u32) -> Result<Seen, MapError> {
+        let mut total = Seen::default();
+        for counters in &self.counters {
+            counters.add_seen(port, &mut total)?;
+        }
+        Ok(total)
+    }
+
+    /// The object of the generation that runs, for its log.
+    pub(super) fn object(&mut self) -> Option<&mut Object> {
+        self.object.as_mut()
+    }
+}
+
+/// Whether `attached` can stay as it is under `wanted`: the same device, by one of the kinds allowed.
+fn keeps(attached: &Attached, wanted: &[Wanted]) -> bool {
+    wanted.iter().any(|wanted| {
+        wanted.device == attached.device
+            && wanted.kinds.contains(&attached.kind)
+            && wanted.egress == attached.filters_egress()
+    })
+}
+
+fn take_counters(object: &mut Object, capacity: Capacity) -> Result<Counters, LoadError> {
+    let fill = |name| move |source| LoadError::Fill { name, source };
+    let hits = object.ebpf.take_map(map::HITS).ok_or(LoadError::Missing(map::HITS))?;
+    let seen = object.ebpf.take_map(map::SEEN).ok_or(LoadError::Missing(map::SEEN))?;
+    let hits = PerCpuArray::try_from(hits).map_err(fill(map::HITS))?;
+    let seen = PerCpuArray::try_from(seen).map_err(fill(map::SEEN))?;
+    Ok(Counters::new(hits, seen, capacity))
+}

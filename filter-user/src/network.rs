@@ -1,0 +1,164 @@
+//! The devices, addresses and gateways of this host: the only reader of the kernel's network state. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use filter_common::packet::Layer;
+use ipnet::IpNet;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
+
+use crate::ruleset::Host;
+
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// Its interface index.
+    pub index: u32,
+    /// Hardware type (`ARPHRD_*`, include/uapi/linux/if_arp.h).
+    pub hardware: u16,
+}
+
+/// Hardware types whose frames start with an Ethernet header: Ethernet and loopback.
+const ARPHRD_ETHER: u16 = 1;
+const ARPHRD_LOOPBACK: u16 = 772;
+/// Hardware types whose frames start with the IP header: PPP; tunnels without one; tun and wireguard; mobile modems.
+const ARPHRD_PPP: u16 = 512;
+const ARPHRD_TUNNEL: u16 = 768;
+const ARPHRD_TUNNEL6: u16 = 769;
+const ARPHRD_SIT: u16 = 776;
+const ARPHRD_RAWIP: u16 = 519;
+const ARPHRD_NONE: u16 = 0xfffe;
+
+impl Device {
+    /// With which header this device's frames start; `None` where weir does not know.
+    #[must_use]
+    pub fn layer(&self) -> Option<Layer> {
+        match self.hardware {
+            ARPHRD_ETHER | ARPHRD_LOOPBACK => Some(Layer::Ethernet),
+            ARPHRD_PPP | ARPHRD_TUNNEL | ARPHRD_TUNNEL6 | ARPHRD_SIT | ARPHRD_RAWIP | ARPHRD_NONE => Some(Layer::Ip),
+            _ => None,
+        }
+    }
+}
+
+/// Every device, by name.
+pub fn devices() -> io::Result<BTreeMap<String, Device>> {
+    let mut devices = BTreeMap::new();
+    for entry in getifaddrs()? {
+        let Some(link) = entry.address.as_ref().and_then(SockaddrStorage::as_link_addr) else { continue };
+        let device =
+            Device { name: entry.interface_name.clone(), index: link.ifindex() as u32, hardware: link.hatype() };
+        devices.insert(entry.interface_name, device);
+    }
+    Ok(devices)
+}
+
+/// What the never-block set must know of this host.
+pub fn host() -> io::Result<Host> {
+    let mut host = Host::default();
+    for entry in getifaddrs()? {
+        let (Some(address), Some(mask)) = (entry.address, entry.netmask) else { continue };
+        let pair = match (address.as_sockaddr_in(), mask.as_sockaddr_in()) {
+            (Some(address), Some(mask)) => Some((IpAddr::V4(address.ip()), IpAddr::V4(mask.ip()))),
+            _ => match (address.as_sockaddr_in6(), mask.as_sockaddr_in6()) {
+                (Some(address), Some(mask)) => Some((IpAddr::V6(address.ip()), IpAddr::V6(mask.ip()))),
+                _ => None,
+            },
+        };
+        if let Some(net) = pair.and_then(|(address, mask)| IpNet::with_netmask(address, mask).ok()) {
+            host.prefixes.push(net);
+        }
+    }
+    host.addresses.extend(gateways4(&fs::read_to_string("/proc/self/net/route").unwrap_or_default()));
+    host.addresses.extend(gateways6(&fs::read_to_string("/proc/self/net/ipv6_route").unwrap_or_default()));
+    host.addresses.extend(resolvers(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default()));
+    Ok(host)
+}
+
+/// Packets that each device received, by name (`/proc/net/dev`).
+pub fn received() -> io::Result<BTreeMap<String, u64>> {
+    Ok(parse_received(&fs::read_to_string("/proc/self/net/dev")?))
+}
+
+fn parse_received(text: &str) -> BTreeMap<String, u64> {
+    let line = |line: &str| {
+        let (name, counters) = line.split_once(':')?;
+        Some((name.trim().to_owned(), counters.split_ascii_whitespace().nth(1)?.parse().ok()?))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// Gateways of IPv4 default routes (`/proc/net/route`: hexadecimal words in the CPU's byte order).
+fn gateways4(text: &str) -> Vec<IpAddr> {
+    let gateway = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (destination, gateway) = (fields.next()?, fields.next()?);
+        let mask = fields.nth(4)?;
+        let gateway = u32::from_str_radix(gateway, 16).ok().filter(|&gateway| gateway != 0)?;
+        (destination == "00000000" && mask == "00000000").then(|| IpAddr::V4(Ipv4Addr::from(gateway.to_ne_bytes())))
+    };
+    text.lines().filter_map(gateway).collect()
+}
+
+/// Gateways of IPv6 default routes (`/proc/net/ipv6_route`: hexadecimal digits in the order of the address).
+fn gateways6(text: &str) -> Vec<IpAddr> {
+    let gateway = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [_, length, _, _, gateway, ..] = fields.as_slice() else { return None };
+        let gateway = u128::from_str_radix(gateway, 16).ok().filter(|&gateway| gateway != 0)?;
+        (*length == "00").then(|| IpAddr::V6(Ipv6Addr::from(gateway)))
+    };
+    text.lines().filter_map(gateway).collect()
+}
+
+/// The resolvers of `/etc/resolv.conf`.
+fn resolvers(text: &str) -> Vec<IpAddr> {
+    let address = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let address = (words.next()? == "nameserver").then(|| words.next())??;
+        // A link-local resolver carries its device behind a percent sign.
+        address.split('%').next()?.parse().ok()
+    };
+    text.lines().filter_map(address).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateways_and_resolvers_are_read_from_the_kernels_text() {
+        let route = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+                     eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+                     eth0\t0000000A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+        let expected = if cfg!(target_endian = "little") { "10.0.0.1" } else { "1.0.0.10" };
+        assert_eq!(gateways4(route), [expected.parse::<IpAddr>().unwrap()]);
+        let route6 = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
+                      fe800000000000000000000000000001 00000400 00000001 00000000 00000003 eth0\n\
+                      20010db8000000000000000000000000 20 00000000000000000000000000000000 00 \
+                      fe800000000000000000000000000002 00000400 00000001 00000000 00000003 eth0\n";
+        assert_eq!(gateways6(route6), ["fe80::1".parse::<IpAddr>().unwrap()]);
+        let resolv = "# c\nsearch lan\nnameserver 192.0.2.53\nnameserver fe80::1%eth0\noptions edns0\n";
+        assert_eq!(resolvers(resolv), ["192.0.2.53".parse::<IpAddr>().unwrap(), "fe80::1".parse().unwrap()]);
+    }
+
+    #[test]
+    fn received_packets_are_read_by_device() {
+        let text =
+            "Inter-|   Receive        |  Transmit\n face |bytes    packets errs\n    lo:  88  7 0 0\nveth@x: 5 6 0\n";
+        assert_eq!(parse_received(text), BTreeMap::from([("lo".into(), 7), ("veth@x".into(), 6)]));
+    }
+
+    #[test]
+    fn the_loopback_device_is_found() {
+        let devices = devices().unwrap();
+        assert_eq!(devices["lo"].hardware, ARPHRD_LOOPBACK);
+        assert_eq!(devices["lo"].layer(), Some(Layer::Ethernet));
+        assert!(host().unwrap().prefixes.contains(&"127.0.0.1/8".parse().unwrap()));
+    }
+}

@@ -1,0 +1,113 @@
+//! This process and its run directory: one daemon each, with a bpffs for its pins. Starts no traffic filter itself.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+/// Where the daemon keeps its socket and pins, unless it is told otherwise.
+pub const RUN_DIR: &str = "/run/weir";
+
+/// Why the run directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunDirError {
+    /// Another daemon holds it.
+    #[error("weir is already running on {}; stop it with `weir stop`, or choose another --run-dir", .0.display())]
+    Taken(PathBuf),
+    /// The directory cannot be made or locked.
+    #[error("cannot use run directory {}: {source}; run weir as root, or choose another --run-dir", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No bpffs.
+    #[error("cannot mount a BPF file system on {}: {source}; run weir as root", path.display())]
+    Mount {
+        /// Where.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// A run directory that this process owns. Dropping it gives it back and leaves nothing behind.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl RunDir {
+    /// Takes the directory at `path`, made where it is missing.
+    pub fn take(path: &Path) -> Result<Self, RunDirError> {
+        let failed = |source| RunDirError::Directory { path: path.into(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(failed)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join("lock"));
+        let lock = match Flock::lock(lock.map_err(failed)?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Err(RunDirError::Taken(path.into())),
+            Err((_, error)) => return Err(failed(error.into())),
+        };
+        let run_dir = Self { path: path.into(), _lock: lock };
+        // Whoever held the lock before did not get to clean up.
+        run_dir.clear();
+        run_dir.mount()?;
+        Ok(run_dir)
+    }
+
+    fn mount(&self) -> Result<(), RunDirError> {
+        let pins = self.pins();
+        let failed = |source: io::Error| RunDirError::Mount { path: pins.clone(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&pins).map_err(failed)?;
+        mount(Some("bpf"), &pins, Some("bpf"), MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, Some("mode=0700"))
+            .map_err(|error| failed(error.into()))
+    }
+
+    /// A directory on a bpffs.
+    #[must_use]
+    pub fn pins(&self) -> PathBuf {
+        self.path.join("bpf")
+    }
+
+    /// Removes the socket, the pins and their mount.
+    fn clear(&self) {
+        let pins = self.pins();
+        // Unmounting removes the pins of a mount of its own; there is nothing to do about a failure but go on.
+        while statfs(&pins).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC) {
+            if umount2(&pins, MntFlags::MNT_DETACH).is_err() {
+                break;
+            }
+        }
+        let _ = fs::remove_dir(&pins);
+        let _ = fs::remove_file(socket(&self.path));
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        self.clear();
+        let _ = fs::remove_file(self.path.join("lock"));
+        // Other things may be in it.
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// The daemon's control socket in run directory `run_dir`.
+#[must_use]
+pub fn socket(run_dir: &Path) -> PathBuf {
+    run_dir.join("control.sock")
+}
+
+/// Lifts the limit on locked memory, which kernels before 5.11 count BPF maps against.
+pub fn lift_memlock() {
+    // Refused without CAP_SYS_RESOURCE; newer kernels do not need it, and on older ones loading says what is missing.
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+}

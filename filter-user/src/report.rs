@@ -1,0 +1,192 @@
+//! What the counters mean: totals by rule, as `status` and `replay` show them. Pure; the JSON shapes are documented in
+//! docs/json.md and stay stable.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use filter_common::decide::{Action, Direction};
+use serde::{Deserialize, Serialize};
+
+use crate::datapath::counters::{Key, Tally};
+use crate::ruleset::{RuleAction, RuleIdentity, Sets};
+
+/// The counters of one rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleTotals {
+    /// The rule's name.
+    pub name: String,
+    /// `block`, `monitor` or `allow`.
+    pub action: RuleAction,
+    /// Packets to the listed networks.
+    pub out: Tally,
+    /// Packets from the listed networks.
+    #[serde(rename = "in")]
+    pub in_: Tally,
+    /// The rule is no longer in the configuration; its counters stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
+}
+
+impl RuleTotals {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn new(rule: &RuleIdentity, retired: bool) -> Self {
+        Self { name: rule.name.clone(), action: rule.action, out: Tally::default(), in_: Tally::default(), retired }
+    }
+}
+
+/// One counter as the kernel keeps it, for those who add up themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// The device.
+    pub device: String,
+    /// `ingress` or `egress`.
+    pub hook: String,
+    /// The rule's name.
+    pub rule: String,
+    /// The rule's action.
+    pub action: RuleAction,
+    /// `out` or `in`.
+    pub direction: String,
+    /// `ipv4` or `ipv6`.
+    pub family: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Everything counted, added up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// The rules of the configuration in its order, then retired ones that counted something.
+    pub rules: Vec<RuleTotals>,
+    /// Packets dropped.
+    pub dropped: Tally,
+    /// Packets that a monitor rule would have dropped, and nothing did.
+    pub monitored: Tally,
+    /// Listed packets that an allow rule passed.
+    pub allowed: Tally,
+    /// Every counter that is not zero.
+    pub counters: Vec<Counter>,
+}
+
+/// Adds up `hits`. `ports` names each port's device and whether it is an egress hook.
+///
+/// A dropped packet ends at the hook that drops it. One that passes may meet an ingress and an egress hook, so totals of
+/// what passed take ingress hooks only.
+#[must_use]
+pub fn totals(
+    rules: &[RuleIdentity],
+    sets: &Sets,
+    ports: &BTreeMap<u32, (&str, bool)>,
+    hits: &BTreeMap<Key, Tally>,
+) -> Totals {
+    let mut all = Totals::default();
+    let mut by_rule: BTreeMap<&RuleIdentity, RuleTotals> = BTreeMap::new();
+    for (key, &tally) in hits {
+        let Some(&(device, egress)) = ports.get(&key.port) else { continue };
+        let action = sets.actions().get(key.set as usize).map_or(0, |actions| match key.direction {
+            Direction::Out => actions.out,
+            Direction::In => actions.in_,
+        });
+        let dropped = action == Action::Block as u32;
+        let counts = dropped || !egress;
+        let total = match action {
+            1 => &mut all.allowed,
+            2 => &mut all.monitored,
+            _ => &mut all.dropped,
+        };
+        if counts {
+            *total += tally;
+        }
+        for rule in sets.credited(key.set, key.direction) {
+            if counts {
+                let row = by_rule.entry(rule).or_insert_with(|| RuleTotals::new(rule, true));
+                *if key.direction == Direction::Out { &mut row.out } else { &mut row.in_ } += tally;
+            }
+            all.counters.push(Counter {
+                device: device.into(),
+                hook: if egress { "egress" } else { "ingress" }.into(),
+                rule: rule.name.clone(),
+                action: rule.action,
+                direction: if key.direction == Direction::Out { "out" } else { "in" }.into(),
+                family: if key.v6 { "ipv6" } else { "ipv4" }.into(),
+                packets: tally.packets,
+                bytes: tally.bytes,
+            });
+        }
+    }
+    let current: BTreeSet<&RuleIdentity> = rules.iter().collect();
+    all.rules = rules
+        .iter()
+        .map(|rule| RuleTotals { retired: false, ..by_rule.get(rule).cloned().unwrap_or(RuleTotals::new(rule, false)) })
+        .collect();
+    all.rules.extend(by_rule.iter().filter(|(rule, _)| !current.contains(*rule)).map(|(_, totals)| totals.clone()));
+    all
+}
+
+/// One device as `status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Its name.
+    pub name: String,
+    /// `xdp-native`, `tcx`, `tc`, `xdp-generic`, or `none`.
+    pub attach: String,
+    /// `unproven` (no traffic yet), `live`, or `dead` (packets arrive and the program does not see them).
+    pub state: String,
+    /// Whether egress is filtered, too.
+    pub egress: bool,
+    /// All packets that passed the ingress hook.
+    pub seen: Tally,
+    /// Packets at the ingress hook by what they carried.
+    pub parsed: Parsed,
+}
+
+/// Frames by what they carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parsed {
+    /// IPv4 packets.
+    pub ipv4: u64,
+    /// IPv6 packets.
+    pub ipv6: u64,
+    /// Frames without an IP packet.
+    pub non_ip: u64,
+    /// Frames that end inside a header.
+    pub truncated: u64,
+}
+
+impl From<[u64; 4]> for Parsed {
+    /// By [`Protocol`](filter_common::packet::Protocol).
+    fn from([ipv4, ipv6, non_ip, truncated]: [u64; 4]) -> Self {
+        Self { ipv4, ipv6, non_ip, truncated }
+    }
+}
+
+/// What `weir status` shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// weir's version.
+    pub version: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Seconds since the daemon started.
+    pub uptime_secs: u64,
+    /// Serial of the ruleset that is live.
+    pub generation: u64,
+    /// What its tables take in the kernel.
+    pub table_bytes: u64,
+    /// The devices.
+    pub devices: Vec<DeviceStatus>,
+    /// The rules.
+    pub rules: Vec<RuleTotals>,
+    /// Packets dropped.
+    pub dropped: Tally,
+    /// Packets that only monitor rules matched.
+    pub monitored: Tally,
+    /// Listed packets that an allow rule passed.
+    pub allowed: Tally,
+    /// All packets that passed an ingress hook.
+    pub seen: Tally,
+    /// Every counter that is not zero.
+    pub counters: Vec<Counter>,
+}
