@@ -12,7 +12,7 @@ use filter_common::packet::Layer;
 use serde::Serialize;
 
 use super::link::{Link, Place};
-use super::object::{Hook, LoadError, Object};
+use super::object::{Hook, LoadError, Object, entry};
 use crate::config::AttachChoice;
 use crate::network::Device;
 
@@ -226,6 +226,11 @@ fn hold_filter(object: &mut Object, device: &Device, layer: Layer, hook: Hook) -
         return Err(refused(error));
     }
     let at = if hook == Hook::TcEgress { TcAttachType::Egress } else { TcAttachType::Ingress };
+    // A filter outlives a daemon that was killed, and would go on with its old rules beside the ones attached here.
+    match qdisc_detach_program(&device.name, at, entry(hook, layer)).map_err(io_error) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
+        _ => {}
+    }
     let program = object.classifier(hook, layer)?;
     let options = TcAttachOptions::Netlink(NlOptions { priority: 0, handle: HANDLE, classid: None });
     let id = program.attach_with_options(&device.name, at, options).map_err(|error| refused(io_error(error)))?;

@@ -194,14 +194,14 @@ fn verify(
 }
 
 /// The name of the entry point for a hook and a layer.
-fn entry(hook: Hook, layer: Layer) -> &'static str {
+pub(super) fn entry(hook: Hook, layer: Layer) -> &'static str {
     match (hook, layer) {
-        (Hook::Xdp, Layer::Ethernet) => "xdp_l2",
-        (Hook::Xdp, Layer::Ip) => "xdp_l3",
-        (Hook::TcIngress, Layer::Ethernet) => "tc_ingress_l2",
-        (Hook::TcIngress, Layer::Ip) => "tc_ingress_l3",
-        (Hook::TcEgress, Layer::Ethernet) => "tc_egress_l2",
-        (Hook::TcEgress, Layer::Ip) => "tc_egress_l3",
+        (Hook::Xdp, Layer::Ethernet) => "weir_xdp_l2",
+        (Hook::Xdp, Layer::Ip) => "weir_xdp_l3",
+        (Hook::TcIngress, Layer::Ethernet) => "weir_in_l2",
+        (Hook::TcIngress, Layer::Ip) => "weir_in_l3",
+        (Hook::TcEgress, Layer::Ethernet) => "weir_out_l2",
+        (Hook::TcEgress, Layer::Ip) => "weir_out_l3",
     }
 }
 
