@@ -240,7 +240,7 @@ fn descend<T: Tables + ?Sized, const LEVELS: u32>(tables: &T, slot: Slot, key: u
 #[must_use]
 #[inline(always)]
 pub const fn narrow_shift(shift: u32) -> u32 {
-    if shift > 24 { shift - 24 } else { 0 }
+    shift.saturating_sub(24)
 }
 
 /// 1 where `key >= first`, else 0. In two halves of 32 bits, as sums that cannot overflow.

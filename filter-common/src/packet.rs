@@ -5,7 +5,7 @@
 
 use crate::frame::Frame;
 
-/// Where a frame starts; the device's hardware type (`ARPHRD_*`, if_arp.h) decides it when weir attaches.
+/// Where a frame starts; the device's hardware type (`ARPHRD_*`, `if_arp.h`) decides it when weir attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
     /// With an Ethernet header.

@@ -5,7 +5,7 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::info;
 use filter_common::decide::{Verdict, decide};
-use filter_common::packet::Layer;
+use filter_common::packet::{Layer, Packet, Protocol};
 
 use crate::frame::Linear;
 use crate::maps::{self, Maps};
@@ -55,21 +55,41 @@ const fn layer(raw_ip: bool) -> Layer {
 
 /// Logs the decision where the object was loaded for it; elsewhere the verifier removes the code.
 ///
-/// A macro, not a function: the code that aya-log expands to must have one caller, or LLVM makes it a BPF function of
-/// its own, which 32-bit JITs cannot call.
+/// Numbers, which user space turns into words: a table of words would need relocations that the loader has not. A macro,
+/// not a function: the code that aya-log expands to must have one caller, or LLVM makes it a BPF function of its own,
+/// which 32-bit JITs cannot call.
 macro_rules! trace {
-    ($context:expr, $decision:expr) => {
+    ($context:expr, $frame:expr, $layer:expr, $decision:expr) => {
         if maps::traces() {
-            info!(
-                $context,
-                "reason={} protocol={} direction={} set={}",
-                $decision.reason as u32,
-                $decision.protocol as u32,
-                $decision.direction as u32,
-                $decision.set
-            );
+            let (reason, direction) = ($decision.reason as u32, $decision.direction as u32);
+            let packet = Packet::parse($frame, $layer);
+            if let (Protocol::Ipv4, Some((source, destination))) = (packet.protocol, packet.addresses_v4($frame)) {
+                info!(
+                    $context,
+                    "{:i} > {:i} reason={} direction={} set={}", source, destination, reason, direction, $decision.set
+                );
+            } else if let (Protocol::Ipv6, Some((source, destination))) = (packet.protocol, packet.addresses_v6($frame))
+            {
+                info!(
+                    $context,
+                    "{:i} > {:i} reason={} direction={} set={}",
+                    bytes(source),
+                    bytes(destination),
+                    reason,
+                    direction,
+                    $decision.set
+                );
+            } else {
+                info!($context, "no IP packet protocol={}", $decision.protocol as u32);
+            }
         }
     };
+}
+
+/// An IPv6 address, given as two halves, as its bytes.
+#[inline(always)]
+fn bytes([high, low]: [u64; 2]) -> [u8; 16] {
+    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
 }
 
 #[inline(always)]
@@ -77,7 +97,7 @@ fn xdp<const RAW_IP: bool>(context: &XdpContext) -> u32 {
     let frame = Linear::new(context.data(), context.data_end());
     let decision = decide(&frame, layer(RAW_IP), &Maps);
     maps::count(&decision, maps::ports(context.ingress_ifindex() as u32).ingress, frame.len() as u64);
-    trace!(context, decision);
+    trace!(context, &frame, layer(RAW_IP), decision);
     match decision.verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
@@ -96,7 +116,7 @@ fn tc<const RAW_IP: bool, const EGRESS: bool>(context: &TcContext) -> i32 {
     let decision = decide(&frame, layer(RAW_IP), &Maps);
     let ports = maps::ports(ifindex(context));
     maps::count(&decision, if EGRESS { ports.egress } else { ports.ingress }, u64::from(length));
-    trace!(context, decision);
+    trace!(context, &frame, layer(RAW_IP), decision);
     match decision.verdict() {
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,

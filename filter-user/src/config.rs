@@ -126,7 +126,7 @@ struct RawRule {
     #[serde(default)]
     services: Vec<Spanned<String>>,
     #[serde(default)]
-    asns: Vec<Spanned<u64>>,
+    asns: Vec<Spanned<toml::Value>>,
     #[serde(default)]
     prefixes: Vec<Spanned<String>>,
     #[serde(default)]
@@ -159,7 +159,7 @@ impl Config {
         })?;
         let place = Place { file, text };
         let raw: RawConfig = toml::from_str(text)
-            .map_err(|error| place.error(&error.span().unwrap_or_default(), error.message().trim().to_owned()))?;
+            .map_err(|error| place.refusal(&error.span().unwrap_or_default(), error.message().trim()))?;
         place.config(raw)
     }
 }
@@ -175,6 +175,20 @@ impl Place<'_> {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = 1 + before.matches('\n').count();
         ConfigError { file: self.file.into(), line, problem: problem.to_string() }
+    }
+
+    /// What the TOML reader refuses, with the key, which it leaves out.
+    fn refusal(&self, span: &Range<usize>, message: &str) -> ConfigError {
+        let before = self.text.get(..span.start).unwrap_or_default();
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let value = self.text.get(span.clone()).unwrap_or_default();
+        if message.starts_with("invalid type: map, expected a sequence") && value.starts_with('[') {
+            return self.error(span, format!("{value} must have double brackets; write [{value}]"));
+        }
+        match line.split_once('=') {
+            Some((key, _)) => self.error(span, format!("{}: {message}", key.trim())),
+            None => self.error(span, message),
+        }
     }
 
     fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
@@ -220,9 +234,12 @@ impl Place<'_> {
         }
         let mut asns = Vec::with_capacity(raw.asns.len());
         for asn in &raw.asns {
-            let number = Asn::try_from(*asn.get_ref()).ok().filter(|&number| number != 0).ok_or_else(|| {
-                let problem =
-                    format!("rule \"{name}\": asns: {} is no AS number; accepted: 1 to 4294967295", asn.get_ref());
+            let number = asn.get_ref().as_integer().and_then(|number| Asn::try_from(number).ok());
+            let number = number.filter(|&number| number != 0).ok_or_else(|| {
+                let problem = format!(
+                    "rule \"{name}\": asns: {} is no AS number; accepted: 1 to 4294967295, without quotes",
+                    self.text.get(asn.span()).unwrap_or_default()
+                );
                 self.error(&asn.span(), problem)
             })?;
             asns.push(number);
@@ -274,6 +291,11 @@ pub fn parse_prefix(text: &str) -> Result<IpNet, String> {
         .parse::<IpNet>()
         .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
         .map_err(|_| format!("\"{text}\" is no prefix; {accepted}"))?;
+    if let IpNet::V6(net) = net
+        && net.addr().to_ipv4_mapped().is_some()
+    {
+        return Err(format!("\"{text}\" is IPv4-mapped IPv6, which no packet carries; write it as IPv4"));
+    }
     if net.trunc() == net { Ok(net) } else { Err(format!("\"{text}\" has host bits set; write {}", net.trunc())) }
 }
 
@@ -341,7 +363,7 @@ mod tests {
             ),
             (
                 "[[interface]]\nname = \"eth0\"\nattach = \"xdp\"",
-                "etc/weir.toml:3: unknown variant `xdp`, expected one of `auto`, `xdp-native`, `tc`, `xdp-generic`",
+                "etc/weir.toml:3: attach: unknown variant `xdp`, expected one of `auto`, `xdp-native`, `tc`, `xdp-generic`",
             ),
             ("[[interface]]\nname = \"a/b\"", "etc/weir.toml:2: interface name \"a/b\" is not one Linux accepts"),
             (
@@ -350,7 +372,7 @@ mod tests {
             ),
             (
                 "[[rule]]\nname = \"x\"\naction = \"drop\"",
-                "etc/weir.toml:3: unknown variant `drop`, expected one of `block`, `monitor`, `allow`",
+                "etc/weir.toml:3: action: unknown variant `drop`, expected one of `block`, `monitor`, `allow`",
             ),
             ("[[rule]]\nname = \"x\"", "etc/weir.toml:1: missing field `action`"),
             (
@@ -361,12 +383,23 @@ mod tests {
                 "[[rule]]\nname = \"\"\naction = \"block\"\nasns = [1]",
                 "etc/weir.toml:2: rule name must have 1 to 64 bytes",
             ),
-            (&rule("direction = \"up\""), "etc/weir.toml:4: unknown variant `up`, expected one of `out`, `in`, `both`"),
+            (
+                &rule("direction = \"up\""),
+                "etc/weir.toml:4: direction: unknown variant `up`, expected one of `out`, `in`, `both`",
+            ),
             (
                 &rule("services = [\"tiktak\"]"),
                 "etc/weir.toml:4: rule \"x\": service \"tiktak\" is not in the catalog; accepted: tiktok",
             ),
             (&rule("asns = [0]"), "etc/weir.toml:4: rule \"x\": asns: 0 is no AS number; accepted: 1 to 4294967295"),
+            (&rule("asns = [\"AS1\"]"), "etc/weir.toml:4: rule \"x\": asns: \"AS1\" is no AS number; accepted: 1 to"),
+            (&rule("asns = [-1]"), "etc/weir.toml:4: rule \"x\": asns: -1 is no AS number"),
+            (&rule("allow_wide = 1"), "etc/weir.toml:4: allow_wide: invalid type: integer `1`, expected a boolean"),
+            ("[rule]\nname = \"x\"", "etc/weir.toml:1: [rule] must have double brackets; write [[rule]]"),
+            (
+                &rule("prefixes = [\"::ffff:1.2.3.0/120\"]"),
+                "etc/weir.toml:4: rule \"x\": prefixes: \"::ffff:1.2.3.0/120\" is IPv4-mapped IPv6, which no packet",
+            ),
             (&rule("asns = [4294967296]"), "etc/weir.toml:4: rule \"x\": asns: 4294967296 is no AS number"),
             (
                 &rule("prefixes = [\n\"10.0.0.0/33\"]"),

@@ -163,7 +163,9 @@ impl Daemon {
         let begun = Instant::now();
         let files = store::files(&config)?;
         let resolved = ruleset::resolve(&config, &files)?;
-        resolved.warnings.iter().for_each(|warning| warn!("{warning}"));
+        for warning in &resolved.warnings {
+            warn!("{warning}");
+        }
         let host = network::host().context("cannot read this host's addresses")?;
         let written = resolved.rules.iter().flat_map(|rule| &rule.written);
         let guard = ruleset::guard(&config.never_block, &host, written);
@@ -172,7 +174,9 @@ impl Daemon {
         let ruleset = ruleset::compile(&rules, &guard, &mut self.sets)?;
         let wanted = self.wanted(&config)?;
         let refusals = self.datapath.publish(&ruleset, &wanted)?;
-        refusals.iter().for_each(|refusal| warn!("{refusal}"));
+        for refusal in &refusals {
+            warn!("{refusal}");
+        }
 
         self.generation += 1;
         self.table_bytes = ruleset.tables.bytes() as u64;
@@ -180,7 +184,7 @@ impl Daemon {
         self.config = config;
         self.watch_devices()?;
         if self.traces {
-            self.trace = self.datapath.trace().transpose().context("cannot read the program's log")?;
+            self.trace = self.datapath.trace(self.sets.names()).transpose().context("cannot read the program's log")?;
         }
         let devices: Vec<_> = self
             .datapath

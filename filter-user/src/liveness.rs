@@ -1,6 +1,6 @@
 //! Proof of life: does a program that was attached really see the device's packets? Pure: counts and time come in.
 //!
-//! Some drivers take a native XDP program and never call it (mtk_eth_soc version 1), and a program can be detached by
+//! Some drivers take a native XDP program and never call it (`mtk_eth_soc` version 1), and a program can be detached by
 //! another hand. So the device's own packet count is held against the program's: when the one moves and the other does
 //! not, the program is dead, whatever the kernel says.
 

@@ -19,7 +19,7 @@ pub struct Device {
     pub name: String,
     /// Its interface index.
     pub index: u32,
-    /// Hardware type (`ARPHRD_*`, include/uapi/linux/if_arp.h).
+    /// Hardware type (`ARPHRD_*`, `include/uapi/linux/if_arp.h`).
     pub hardware: u16,
 }
 

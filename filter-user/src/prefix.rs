@@ -183,13 +183,11 @@ impl<A: Address> AddressSet<A> {
                 if let Some(before) = hole_first.previous().filter(|&before| first <= before) {
                     kept.push((first, before));
                 }
-                match hole_last.next().filter(|&after| after <= last) {
-                    Some(after) => first = after,
-                    None => {
-                        open = false;
-                        break;
-                    }
-                }
+                let Some(after) = hole_last.next().filter(|&after| after <= last) else {
+                    open = false;
+                    break;
+                };
+                first = after;
                 rest.next();
             }
             if open {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::selection::Selection;
-use super::{Outcome, print_json, table};
+use super::{Outcome, print, print_json, table};
 use crate::network;
 use crate::prefix::{Address, AddressSet};
 use crate::ruleset::{self, Guard, Rule, RuleAction, RuleDirection, Sets};
@@ -15,6 +15,10 @@ use crate::store;
 
 /// Validate a configuration: prefixes and addresses per rule, table memory, warnings
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    weir check -c /etc/weir.toml           every rule of the file, and what to look at twice\n  \
+    weir check --service tiktok --json     the same for a service, for a program to read\n\n\
+    An invalid configuration is named as file:line and ends with exit code 2.")]
 pub(super) struct Check {
     #[command(flatten)]
     selection: Selection,
@@ -66,9 +70,9 @@ impl Check {
             warnings,
         };
         if self.json {
-            print_json(&report)?
+            print_json(&report)?;
         } else {
-            print!("{}", text(&report))
+            print(&text(&report))?;
         }
         Ok(Outcome::Done)
     }

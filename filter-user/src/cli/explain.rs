@@ -1,5 +1,6 @@
 //! `weir explain`: why an address is blocked, or why not.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use anyhow::Context as _;
@@ -8,7 +9,7 @@ use filter_common::decide::Action;
 use serde::Serialize;
 
 use super::selection::Selection;
-use super::{Outcome, print_json};
+use super::{Outcome, complain, print, print_json};
 use crate::network;
 use crate::prefix::Asn;
 use crate::ruleset::{self, RuleAction, RuleDirection, Sets};
@@ -16,10 +17,13 @@ use crate::store;
 
 /// Say what happens to packets to and from an address, and which rules and lists say so
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    weir explain -c /etc/weir.toml 71.18.1.1     is it blocked, and which list says so\n  \
+    weir explain --service tiktok 2605:340::1    before there is a configuration")]
 pub(super) struct Explain {
     #[command(flatten)]
     selection: Selection,
-    /// The address
+    /// The IPv4 or IPv6 address
     address: IpAddr,
     /// Print JSON (docs/json.md)
     #[arg(long)]
@@ -54,14 +58,16 @@ impl Explain {
         let guard = ruleset::guard(&config.never_block, &host, written);
         let mut sets = Sets::default();
         let compiled = ruleset::compile(&resolved.rules(), &guard, &mut sets)?;
-        let set = compiled.set_of(self.address);
+        // Programs log ::ffff:192.0.2.1 for what is 192.0.2.1 on the wire.
+        let address = self.address.to_canonical();
+        let set = compiled.set_of(address);
         let actions = compiled.actions.get(set as usize).copied().unwrap_or_default();
-        let guarded = match self.address {
+        let guarded = match address {
             IpAddr::V4(address) => guard.v4.contains(address.into()),
             IpAddr::V6(address) => guard.v6.contains(address.into()),
         };
         let rules: Vec<_> = resolved
-            .matches(self.address)
+            .matches(address)
             .into_iter()
             .map(|found| RuleReport {
                 name: found.rule.name.clone(),
@@ -73,16 +79,17 @@ impl Explain {
             })
             .collect();
         let report = Report {
-            address: self.address,
+            address,
             verdict_out: verdict(actions.out),
             verdict_in: verdict(actions.in_),
             why: why(&rules, guarded, actions.out.max(actions.in_)),
             rules,
         };
+        resolved.warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
         if self.json {
-            print_json(&report)?
+            print_json(&report)?;
         } else {
-            print_text(&report)
+            print(&text(&report))?;
         }
         Ok(Outcome::Done)
     }
@@ -109,14 +116,14 @@ fn why(rules: &[RuleReport], guarded: bool, action: u32) -> String {
     }
 }
 
-fn print_text(report: &Report) {
-    println!("{}", report.address);
-    println!("  to it:   {}", report.verdict_out);
-    println!("  from it: {}", report.verdict_in);
-    println!("  why:     {}", report.why);
+fn text(report: &Report) -> String {
+    let Report { address, verdict_out, verdict_in, why, .. } = report;
+    let mut text = format!("{address}\n  to it:   {verdict_out}\n  from it: {verdict_in}\n  why:     {why}\n");
     for rule in &report.rules {
         let origin = rule.asn.map_or_else(String::new, |asn| format!(" (AS{asn})"));
-        println!(
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
             "  rule \"{}\" ({}, {}): {}{origin} in list \"{}\"",
             rule.name,
             rule.action.as_str(),
@@ -125,4 +132,5 @@ fn print_text(report: &Report) {
             rule.list
         );
     }
+    text
 }

@@ -1,10 +1,13 @@
 //! The command line: one file per verb. Prints, and maps outcomes to exit codes; decides nothing about packets.
 
+use std::io::{self, Write as _, stderr, stdout};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
+use crate::store::ReadError;
 
 mod check;
 mod explain;
@@ -46,7 +49,6 @@ enum Outcome {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    // A reader that goes away (`weir status | head`) ends the process quietly, as it does other tools.
     let outcome = match Arguments::parse().verb {
         Verb::Run(verb) => verb.execute(),
         Verb::Check(verb) => verb.execute(),
@@ -59,7 +61,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Degraded) => ExitCode::from(3),
         Err(error) => {
-            eprintln!("weir: {error:#}");
+            complain(&message(&error));
             ExitCode::from(if is_invalid(&error) { 2 } else { 1 })
         }
     }
@@ -75,8 +77,43 @@ fn is_invalid(error: &anyhow::Error) -> bool {
     error.is::<ConfigError>() || error.is::<ResolveError>() || error.is::<Usage>()
 }
 
+/// The error and its causes. A cause that the text before it quotes already is not told twice.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if !message.contains(&text) {
+            message = if message.is_empty() { text } else { format!("{message}: {text}") };
+        }
+        // It says in its own words what the system said.
+        if cause.is::<ReadError>() {
+            break;
+        }
+    }
+    message
+}
+
+/// Writes one line to standard error. What a name or a file holds cannot make it two, nor reach the terminal as a command.
+fn complain(message: &str) {
+    let mut line = String::from("weir: ");
+    for c in message.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line.push('\n');
+    // Nobody is left to be told where standard error is closed.
+    let _ = stderr().lock().write_all(line.as_bytes());
+}
+
+/// Writes to standard output. A reader that has seen enough (`weir check | head -1`) is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
 /// Writes a JSON document to standard output.
 fn print_json(document: &impl serde::Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(document)?);
-    Ok(())
+    print(&(serde_json::to_string_pretty(document)? + "\n"))
 }

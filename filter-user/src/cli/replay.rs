@@ -9,7 +9,7 @@ use filter_common::decide::{Direction, Reason, Verdict};
 use serde::Serialize;
 
 use super::selection::Selection;
-use super::{Outcome, print_json, table};
+use super::{Outcome, complain, print, print_json, table};
 use crate::capture::{self, Captured};
 use crate::datapath::counters::{Key, Tally};
 use crate::datapath::object::Hook;
@@ -21,6 +21,12 @@ use crate::store;
 
 /// Run a pcap or pcapng capture through the rules and count what they drop (needs root; sends nothing)
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    tcpdump -i eth0 -w lan.pcap -G 3600 -W 1              record an hour\n  \
+    weir replay --service tiktok lan.pcap                 what would a block have dropped?\n  \
+    weir replay -c /etc/weir.toml lan.pcap --json         the same for a program\n\n\
+    Reads pcap and pcapng: Ethernet, raw IP and Linux cooked (-i any). A capture that is cut off ends with exit code 3\n\
+    and the figures of what is whole.")]
 pub(super) struct Replay {
     #[command(flatten)]
     selection: Selection,
@@ -68,14 +74,15 @@ impl Replay {
         }
         let identities: Vec<RuleIdentity> = rules.into_iter().map(|rule| rule.identity).collect();
         let report = run.report(&identities, &sets, incomplete);
+        resolved.warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
         if self.json {
-            print_json(&report)?
+            print_json(&report)?;
         } else {
-            print_text(&report)
+            print(&text(&report))?;
         }
         match &report.incomplete {
             Some(problem) => {
-                eprintln!("weir: {problem}; the figures are of the packets before it");
+                complain(&format!("{problem}; the figures are of the packets before it"));
                 Ok(Outcome::Degraded)
             }
             None => Ok(Outcome::Done),
@@ -129,19 +136,17 @@ impl Run {
     }
 }
 
-fn print_text(report: &Report) {
+fn text(report: &Report) -> String {
+    let Report { frames, passed, dropped, .. } = report;
     let Parsed { ipv4, ipv6, non_ip, truncated } = report.parsed;
-    println!(
-        "{} frames, {}: {ipv4} IPv4, {ipv6} IPv6, {non_ip} not IP, {truncated} truncated\n",
-        report.frames,
-        table::bytes(report.bytes)
-    );
-    print!("{}", table::rules(&report.rules));
-    println!(
-        "\npassed {} packets {}, dropped {} packets {}",
-        report.passed.packets,
-        table::bytes(report.passed.bytes),
-        report.dropped.packets,
-        table::bytes(report.dropped.bytes)
-    );
+    format!(
+        "{frames} frames, {}: {ipv4} IPv4, {ipv6} IPv6, {non_ip} not IP, {truncated} truncated\n\n{}\n\
+         passed {} packets {}, dropped {} packets {}\n",
+        table::bytes(report.bytes),
+        table::rules(&report.rules),
+        passed.packets,
+        table::bytes(passed.bytes),
+        dropped.packets,
+        table::bytes(dropped.bytes)
+    )
 }

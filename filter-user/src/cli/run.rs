@@ -3,16 +3,23 @@
 use std::io::{IsTerminal as _, stdout};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::selection::{Selection, add_interfaces};
-use super::{Outcome, table};
+use super::{Outcome, Usage, print, table};
 use crate::daemon::{self, Settings};
+use crate::network;
 use crate::process::RUN_DIR;
 use crate::report::Status;
 
 /// Filter on the given interfaces until stopped; SIGHUP reads the configuration again
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    weir run --iface eth0 --service tiktok --monitor    drop nothing, count what a block would drop\n  \
+    weir run -c /etc/weir.toml                          rules and interfaces of the file\n  \
+    kill -HUP $(pidof weir)                             read the file again; a bad one is refused\n\n\
+    Needs root. Ctrl-C, SIGTERM and `weir stop` detach from every interface and print the counters.")]
 pub(super) struct Run {
     #[command(flatten)]
     selection: Selection,
@@ -23,8 +30,8 @@ pub(super) struct Run {
     #[arg(long)]
     trace: bool,
     /// Directory for the control socket and BPF pins
-    #[arg(long, value_name = "DIR", default_value = RUN_DIR)]
-    run_dir: PathBuf,
+    #[arg(long = "run-dir", value_name = "DIR", default_value = RUN_DIR)]
+    directory: PathBuf,
 }
 
 impl Run {
@@ -33,15 +40,28 @@ impl Run {
         let load = || {
             let mut config = self.selection.load()?;
             add_interfaces(&mut config, &self.iface)?;
+            if config.interfaces.is_empty() {
+                return Err(no_interface()?.into());
+            }
             Ok(config)
         };
-        let line = |status: &Status| println!("{}", table::line(status));
+        // A terminal that is gone must not end the filter.
+        let line = |status: &Status| print(&(table::line(status) + "\n")).unwrap_or_default();
         // On a terminal somebody watches; elsewhere only changes are worth a line.
         let watch: Option<&dyn Fn(&Status)> = if stdout().is_terminal() { Some(&line) } else { None };
-        let settings = Settings { load: &load, run_dir: self.run_dir.clone(), trace: self.trace, watch };
+        let settings = Settings { load: &load, run_dir: self.directory.clone(), trace: self.trace, watch };
         let status = daemon::run(&settings)?;
-        print!("{}", table::status(&status));
+        print(&table::status(&status))?;
         let enforced = status.devices.iter().all(|device| device.state != "dead");
         Ok(if enforced { Outcome::Done } else { Outcome::Degraded })
     }
+}
+
+fn no_interface() -> anyhow::Result<Usage> {
+    let devices = network::devices().context("cannot list the network devices")?;
+    let names: Vec<String> = devices.into_keys().collect();
+    Ok(Usage(format!(
+        "no interface to filter on: give --iface NAME or [[interface]]; devices here: {}",
+        names.join(", ")
+    )))
 }

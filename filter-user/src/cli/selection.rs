@@ -16,13 +16,13 @@ pub(super) struct Selection {
     /// Configuration file; the options below add to it
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Block a service of the catalog, such as tiktok
+    /// Block a service of the catalog, such as tiktok; may be given several times
     #[arg(long, value_name = "NAME")]
     service: Vec<String>,
-    /// Block the networks that an AS originates
+    /// Block the networks that an AS originates, such as 396986; may be given several times
     #[arg(long, value_name = "N")]
     asn: Vec<String>,
-    /// Block a prefix or an address
+    /// Block a prefix or an address, such as 203.0.113.0/24; may be given several times
     #[arg(long, value_name = "P")]
     prefix: Vec<String>,
     /// Drop nothing: count what the rules would drop
@@ -55,10 +55,15 @@ impl Selection {
             add(&mut config, RuleConfig { prefixes, ..RuleConfig::block("prefixes") })?;
         }
         if config.rules.is_empty() {
-            return Err(Usage(
-                "nothing to filter: give -c FILE, --service NAME, --asn N or --prefix P (see weir --help)".into(),
-            )
-            .into());
+            let problem = match &self.config {
+                Some(path) => {
+                    format!("{} has no [[rule]]: add one, or give --service, --asn or --prefix", path.display())
+                }
+                None => {
+                    "nothing to filter: give -c FILE, --service NAME, --asn N or --prefix P (see weir --help)".into()
+                }
+            };
+            return Err(Usage(problem).into());
         }
         if self.monitor {
             for rule in config.rules.iter_mut().filter(|rule| rule.identity.action == RuleAction::Block) {
@@ -72,7 +77,9 @@ impl Selection {
 fn add(config: &mut Config, rule: RuleConfig) -> Result<(), Usage> {
     let name = &rule.identity.name;
     if config.rules.iter().any(|other| other.identity.name == *name) {
-        return Err(Usage(format!("rule \"{name}\" is in the configuration file already: leave the option out")));
+        let problem =
+            format!("rule \"{name}\" is there already, from the configuration file or another option: keep one");
+        return Err(Usage(problem));
     }
     config.rules.push(rule);
     Ok(())

@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Outcome, print_json, table};
+use super::{Outcome, print, print_json, table};
 use crate::control::{self, Answer, Request};
 use crate::process::RUN_DIR;
 
 /// Show the devices, rules and counters of the running daemon
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    weir status                        a table for people\n  \
+    weir status --json | jq .dropped   one figure for a program\n\n\
+    Ends with exit code 3 where a device is dead: packets arrive and the program does not see them.")]
 pub(super) struct ShowStatus {
     /// Print JSON (docs/json.md)
     #[arg(long)]
@@ -27,7 +31,7 @@ impl ShowStatus {
         if self.json {
             print_json(&status)?;
         } else {
-            print!("{}", table::status(&status));
+            print(&table::status(&status))?;
         }
         let enforced = status.devices.iter().all(|device| device.state != "dead");
         Ok(if enforced { Outcome::Done } else { Outcome::Degraded })

@@ -10,6 +10,9 @@ use crate::process::RUN_DIR;
 
 /// Detach from every interface and end the running daemon
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  weir stop    returns when every device is free; the counters are printed by `weir run`"
+)]
 pub(super) struct Stop {
     /// Run directory of the daemon
     #[arg(long, value_name = "DIR", default_value = RUN_DIR)]

@@ -7,7 +7,9 @@ use std::os::fd::AsFd;
 
 use aya::programs::ProgramError;
 use aya::programs::links::Link as _;
-use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType, TcHandle, qdisc_add_clsact};
+use aya::programs::tc::{
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType, TcHandle, qdisc_add_clsact, qdisc_detach_program,
+};
 use filter_common::packet::Layer;
 use serde::Serialize;
 

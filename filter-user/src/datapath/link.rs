@@ -7,13 +7,13 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Commands of `enum bpf_cmd` and attach types of `enum bpf_attach_type`, include/uapi/linux/bpf.h.
+/// Commands of `enum bpf_cmd` and attach types of `enum bpf_attach_type`, `include/uapi/linux/bpf.h`.
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
 const BPF_XDP: u32 = 37;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
-/// Flags of include/uapi/linux/if_link.h.
+/// Flags of `include/uapi/linux/if_link.h`.
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 

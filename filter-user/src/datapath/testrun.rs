@@ -10,13 +10,13 @@ use filter_common::packet::Layer;
 use super::object::{Capacity, Hook, LoadError, Object, Options};
 use crate::ruleset::Ruleset;
 
-/// The kernel takes no shorter frame (`ETH_HLEN`; `bpf_test_init` in net/bpf/test_run.c).
+/// The kernel takes no shorter frame (`ETH_HLEN`; `bpf_test_init` in `net/bpf/test_run.c`).
 const SHORTEST_FRAME: usize = 14;
 /// The kernel takes no longer frame for XDP than fits a page with its headroom; every header the decision reads is in
 /// the first 78 bytes, so the rest of a longer one is cut off.
 const LONGEST_FRAME: usize = 2048;
 
-/// Return codes: `XDP_DROP` of `enum xdp_action`, `TC_ACT_SHOT` of pkt_cls.h.
+/// Return codes: `XDP_DROP` of `enum xdp_action`, `TC_ACT_SHOT` of `pkt_cls.h`.
 const XDP_DROP: u32 = 1;
 const TC_ACT_SHOT: u32 = 2;
 

@@ -88,7 +88,9 @@ fn flatten<'a, A: Address + Default>(
     boundaries.push((A::default(), UNLISTED));
     let mut holding = Holding::default();
     for group in edges.chunk_by(|a, b| a.address == b.address) {
-        group.iter().for_each(|edge| holding.turn(edge));
+        for edge in group {
+            holding.turn(edge);
+        }
         let set = holding.set(sets)?;
         match (group.first(), boundaries.last_mut()) {
             (Some(edge), Some(last)) if last.0 == edge.address => last.1 = set,

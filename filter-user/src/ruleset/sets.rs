@@ -166,6 +166,13 @@ impl Sets {
         &self.actions
     }
 
+    /// By set id: the names of its rules, separated by commas.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let name = |&id: &RuleId| self.rules.get(id as usize).map(|rule| rule.name.as_str());
+        self.members.iter().map(|members| members.iter().filter_map(name).collect::<Vec<_>>().join(",")).collect()
+    }
+
     /// How many set ids were given, the empty set's included.
     #[must_use]
     pub fn len(&self) -> usize {

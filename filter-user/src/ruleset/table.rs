@@ -8,8 +8,8 @@
 use std::fmt;
 
 use filter_common::lookup::{
-    BLOCK_BYTES, Block4, Block6, CHUNK_RANGES, MAX_UNITS, NODE_SLOTS, ROOT_SLOTS, Root, SHIFT_HIGH, SHIFT_LOW, Slot,
-    Tables, UNIT_BYTES, narrow_shift,
+    BLOCK_BYTES, Block4, Block6, CHUNK_RANGES, MAX_UNITS, NODE_SLOTS, Root, SHIFT_HIGH, SHIFT_LOW, Slot, Tables,
+    UNIT_BYTES, narrow_shift,
 };
 
 /// What a table may take in the kernel before its builder saves on nodes.
@@ -22,7 +22,7 @@ pub type Boundary<A> = (A, u32);
 
 /// The list needs more leaves than a slot can address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the {family} table would need more than {} MiB: aggregate the lists or split them over several routers", MAX_UNITS * UNIT_BYTES >> 20)]
+#[error("the {family} table would need more than {} MiB: aggregate the lists or split them over several routers", (MAX_UNITS * UNIT_BYTES) >> 20)]
 pub struct TableFull {
     /// The family whose list is too long.
     pub family: &'static str,
@@ -49,7 +49,7 @@ impl<W: Copy + Default, const WORDS: usize> Leaves<W, WORDS> {
         let start = self.free.next_multiple_of(Self::WORDS_PER_UNIT);
         let start = if start + words > WORDS { 0 } else { start };
         if start == 0 {
-            self.blocks.push(Box::new([W::default(); WORDS]));
+            self.blocks.push(zeros(self.family)?);
         }
         self.free = start + words;
         let full = TableFull { family: self.family };
@@ -59,6 +59,11 @@ impl<W: Copy + Default, const WORDS: usize> Leaves<W, WORDS> {
         let block = self.blocks.last_mut().ok_or(full)?;
         block.get_mut(start..start + words).map(|words| (unit, words)).ok_or(full)
     }
+}
+
+/// An array of zeros, made on the heap: a block would strain a small stack.
+fn zeros<W: Clone + Default, const N: usize>(family: &'static str) -> Result<Box<[W; N]>, TableFull> {
+    vec![W::default(); N].into_boxed_slice().try_into().map_err(|_| TableFull { family })
 }
 
 /// The IPv4 table.
@@ -109,12 +114,12 @@ fn cut<'a, A: Copy + Ord, T: Copy>(
 impl Table4 {
     fn build(ranges: &[Boundary<u32>], node_above: usize) -> Result<Self, TableFull> {
         let mut leaves = Leaves::new("IPv4", node_above);
-        let mut root = Box::new([0; ROOT_SLOTS]);
+        let mut root: Box<Root> = zeros(leaves.family)?;
         let mut rest = ranges;
         for (slot, high) in root.iter_mut().zip(0_u32..) {
             let here = cut(&mut rest, high << 16, (high + 1).checked_shl(16).filter(|&end| end != 0));
             *slot = if here.len() > leaves.node_above {
-                Self::node(&mut leaves, here.collect(), high << 16)?.0
+                Self::node(&mut leaves, &here.collect::<Vec<_>>(), high << 16)?.0
             } else {
                 Self::chunk(&mut leaves, here)?.0
             };
@@ -124,10 +129,10 @@ impl Table4 {
 
     fn node<const WORDS: usize>(
         leaves: &mut Leaves<u16, WORDS>,
-        ranges: Vec<Boundary<u32>>,
+        ranges: &[Boundary<u32>],
         start: u32,
     ) -> Result<Slot, TableFull> {
-        let mut rest = ranges.as_slice();
+        let mut rest = ranges;
         let mut slots = Vec::with_capacity(NODE_SLOTS);
         for byte in 0..NODE_SLOTS as u32 {
             let first = start | (byte << 8);
@@ -184,12 +189,12 @@ impl Table6 {
     fn build(ranges: &[Boundary<u128>], node_above: usize) -> Result<Self, TableFull> {
         let mut leaves = Leaves::new("IPv6", node_above);
         let high = cut_at_64(&mut leaves, ranges)?;
-        let mut root = Box::new([0; ROOT_SLOTS]);
+        let mut root: Box<Root> = zeros(leaves.family)?;
         let mut rest = high.as_slice();
         for (slot, prefix) in root.iter_mut().zip(0_u64..) {
             let first = prefix << 48;
             let here = cut(&mut rest, first, first.checked_add(1 << 48));
-            *slot = below(&mut leaves, here.collect(), first, SHIFT_HIGH)?.0;
+            *slot = below(&mut leaves, &here.collect::<Vec<_>>(), first, SHIFT_HIGH)?.0;
         }
         Ok(Self { root, blocks: leaves.blocks })
     }
@@ -218,7 +223,7 @@ fn cut_at_64(leaves: &mut Leaves6, ranges: &[Boundary<u128>]) -> Result<Vec<(u64
         } else {
             let lead = starts_inside.then_some((0, Slot::set(before)));
             let low = lead.into_iter().chain(group.iter().map(|&(address, set)| (address as u64, Slot::set(set))));
-            high.push((prefix, below(leaves, low.collect(), 0, SHIFT_LOW)?));
+            high.push((prefix, below(leaves, &low.collect::<Vec<_>>(), 0, SHIFT_LOW)?));
             if let (Some(next), Some(&(_, last))) = (prefix.checked_add(1), group.last()) {
                 high.push((next, Slot::set(last)));
             }
@@ -237,19 +242,19 @@ fn cut_at_64(leaves: &mut Leaves6, ranges: &[Boundary<u128>]) -> Result<Vec<(u64
 }
 
 /// The slot for `ranges`, which cover all addresses that share the bits of `start` above the byte at `shift`.
-fn below(leaves: &mut Leaves6, ranges: Vec<(u64, Slot)>, start: u64, shift: u32) -> Result<Slot, TableFull> {
+fn below(leaves: &mut Leaves6, ranges: &[(u64, Slot)], start: u64, shift: u32) -> Result<Slot, TableFull> {
     let length = ranges.len();
-    if let [(_, only)] = ranges.as_slice() {
+    if let [(_, only)] = ranges {
         return Ok(*only);
     }
     // The last byte is never a node's: its 256 values fit a chunk.
     if length > leaves.node_above && shift > 0 {
-        let mut rest = ranges.as_slice();
+        let mut rest = ranges;
         let mut slots = Vec::with_capacity(NODE_SLOTS);
         for byte in 0..NODE_SLOTS as u64 {
             let first = start | (byte << shift);
             let here = cut(&mut rest, first, first.checked_add(1 << shift));
-            slots.push(below(leaves, here.collect(), first, shift - 8)?);
+            slots.push(below(leaves, &here.collect::<Vec<_>>(), first, shift - 8)?);
         }
         let (unit, words) = leaves.reserve(NODE_SLOTS / 2)?;
         write_pairs(words, slots.into_iter().map(|slot| slot.0));
@@ -262,7 +267,7 @@ fn below(leaves: &mut Leaves6, ranges: Vec<(u64, Slot)>, start: u64, shift: u32)
     if narrow {
         write_pairs(starts, ranges.iter().map(|&(first, _)| (first >> dropped) as u32));
     } else {
-        for (word, (first, _)) in starts.iter_mut().zip(&ranges) {
+        for (word, (first, _)) in starts.iter_mut().zip(ranges) {
             *word = *first;
         }
     }

@@ -1,0 +1,133 @@
+//! The documents as a newcomer uses them: every command of README.md runs as written, the example configuration is
+//! what it says. A document that rots fails here.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use weir_tests::frame::frame;
+use weir_tests::lab::{DEADLINE, require_root, wait_until};
+use weir_tests::netns::{Netns, veth};
+use weir_tests::weir::{Scratch, binary};
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().into()
+}
+
+/// The commands of README.md that stand behind `prompt`, without the remark three spaces behind them.
+fn commands(prompt: &str) -> Vec<String> {
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let blocks = readme.split("```console\n").skip(1).filter_map(|block| block.split_once("```"));
+    let lines = blocks.flat_map(|(block, _)| block.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines
+        .filter_map(|line| line.strip_prefix(prompt).map(str::to_owned))
+        .map(|line| line.split("   ").next().unwrap_or_default().trim().to_owned())
+        .collect()
+}
+
+/// A capture with one frame, in the classic format.
+fn capture() -> Vec<u8> {
+    let bytes = frame().ipv4("10.66.0.2".parse().unwrap(), "71.18.1.1".parse().unwrap()).udp(443).build();
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1, 0, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    let length = u32::try_from(bytes.len()).unwrap();
+    file.extend(length.to_le_bytes());
+    file.extend(length.to_le_bytes());
+    file.extend(bytes);
+    file
+}
+
+/// A place where the README's commands find what they name: eth0, weir on the PATH, weir.toml and capture.pcap.
+struct Place {
+    netns: Netns,
+    _peer: Netns,
+    scratch: Scratch,
+}
+
+impl Place {
+    fn new() -> Self {
+        let (netns, peer) = (Netns::new("readme"), Netns::new("readme-peer"));
+        veth((&netns, "eth0", "02:00:00:00:00:01"), (&peer, "eth0", "02:00:00:00:00:02"));
+        netns.up("eth0");
+        peer.up("eth0");
+        let scratch = Scratch::new();
+        scratch.file("weir.toml", fs::read(workspace().join("etc/weir.toml")).unwrap());
+        scratch.file("capture.pcap", capture());
+        Self { netns, _peer: peer, scratch }
+    }
+
+    fn shell(&self, line: &str) -> Command {
+        let path = format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
+        let mut command = self.netns.command("sh");
+        command.args(["-ec", line]).current_dir(self.scratch.path()).env("PATH", path).stdin(Stdio::null());
+        command
+    }
+
+    fn succeeds(&self, line: &str) -> bool {
+        self.shell(line).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    fn run(&self, line: &str) {
+        let output = self.shell(line).output().unwrap();
+        assert!(
+            output.status.success(),
+            "`{line}` failed: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn start(&self, line: &str) -> Child {
+        // `exec`, so that the child is weir and not a shell around it.
+        let child = self.shell(&format!("exec {line}")).stdout(Stdio::null()).spawn().unwrap();
+        wait_until(DEADLINE, &format!("`{line}` answers"), || self.succeeds("weir status"));
+        child
+    }
+}
+
+#[test]
+fn every_weir_command_of_the_readme_runs_as_written() {
+    require_root();
+    let place = Place::new();
+    let commands = commands("# ");
+    assert!(commands.len() >= 6, "README.md shows its commands: {commands:?}");
+    let (daemons, others): (Vec<_>, Vec<_>) = commands.into_iter().partition(|line| line.starts_with("weir run"));
+    assert!(!daemons.is_empty() && others.iter().any(|line| line.starts_with("weir status")));
+    for daemon in &daemons {
+        let mut child = place.start(daemon);
+        if Some(daemon) == daemons.last() {
+            for line in &others {
+                place.run(line);
+            }
+        }
+        place.run("weir stop");
+        assert!(child.wait().unwrap().success(), "`{daemon}` ends well");
+    }
+}
+
+#[test]
+fn the_two_commands_of_the_readme_are_demo_and_test_and_the_demo_runs() {
+    require_root();
+    let commands = commands("$ ");
+    assert_eq!(commands, ["cargo xtask demo", "cargo xtask test"], "the second is what runs this test");
+    let output = Command::new("sh").args(["-ec", &commands[0]]).current_dir(workspace()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("dropped") && text.contains("reached"), "{text}");
+}
+
+#[test]
+fn the_example_configuration_is_valid_and_its_defaults_are_the_defaults() {
+    let example =
+        weir::config::Config::parse(Path::new("etc/weir.toml"), &fs::read(workspace().join("etc/weir.toml")).unwrap())
+            .unwrap();
+    let bare =
+        "[[interface]]\nname = \"eth0\"\n[[rule]]\nname = \"tiktok\"\naction = \"block\"\nservices = [\"tiktok\"]\n";
+    let bare = weir::config::Config::parse(Path::new("bare"), bare.as_bytes()).unwrap();
+    assert_eq!(example.interfaces, bare.interfaces, "keys that the example spells out have their default values");
+    assert_eq!(example.rules[0], bare.rules[0]);
+    assert!(!example.rules[1].allow_wide);
+    assert_eq!(example.asn_tables, bare.asn_tables);
+}
