@@ -11,6 +11,7 @@ use crate::store::ReadError;
 
 mod check;
 mod explain;
+mod generate;
 mod replay;
 mod run;
 mod selection;
@@ -21,6 +22,7 @@ mod table;
 /// Drops traffic to and from the networks of organisations that policy forbids, and counts what it dropped.
 #[derive(Debug, Parser)]
 #[command(
+    name = "weir",
     version,
     after_help = "Exit codes: 0 ok, 1 failure, 2 usage or configuration invalid, 3 ran but degraded.\n\n\
     Try:  weir run --iface eth0 --service tiktok --monitor    (counts what a block would drop; Ctrl-C ends it)"
@@ -38,6 +40,8 @@ enum Verb {
     Replay(replay::Replay),
     Status(status::ShowStatus),
     Stop(stop::Stop),
+    Completion(generate::Completion),
+    Man(generate::Man),
 }
 
 /// How a verb that did not fail ended.
@@ -56,6 +60,8 @@ pub fn main() -> ExitCode {
         Verb::Replay(verb) => verb.execute(),
         Verb::Status(verb) => verb.execute(),
         Verb::Stop(verb) => verb.execute(),
+        Verb::Completion(verb) => verb.execute(),
+        Verb::Man(verb) => verb.execute(),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -138,7 +138,11 @@ fn an_invalid_configuration_is_refused_as_file_and_line_with_exit_code_2() {
             "weir.toml:3: egress: invalid type: integer `1`, expected a boolean",
         ),
         ("a key given twice", b"[[rule]]\nname = \"a\"\nname = \"b\"\n", "weir.toml:3: duplicate key"),
-        ("a quote that stays open", b"[[rule]]\nname = \"a\n", "weir.toml:2: name: invalid basic string, expected `\"`"),
+        (
+            "a quote that stays open",
+            b"[[rule]]\nname = \"a\n",
+            "weir.toml:2: name: invalid basic string, expected `\"`",
+        ),
         (
             "Windows line ends do not shift the line",
             b"[[rule]]\r\nname = \"r\"\r\naction = \"drop\"\r\n",

@@ -23,7 +23,8 @@ prefixes = ["203.0.113.7/32"]
 "#;
 
 fn check(arguments: &[&str]) -> Output {
-    let output = succeeds(run(&[("weir.toml", TWO_RULES.as_bytes())], &[&["check", "-c", "weir.toml"], arguments].concat()));
+    let output =
+        succeeds(run(&[("weir.toml", TWO_RULES.as_bytes())], &[&["check", "-c", "weir.toml"], arguments].concat()));
     assert_eq!(output.stderr, "");
     output
 }
@@ -87,9 +88,9 @@ fn the_figures_of_a_real_table_are_those_of_its_readme() {
     let Some(data) = data("the_figures_of_a_real_table_are_those_of_its_readme") else { return };
     let table = data.join("asn/asn-small.csv");
     let toml = rule(&format!("asns = [396986]\n[asn]\ntables = [{:?}]", table.to_str().unwrap()));
-    let report = succeeds(run(&[("weir.toml", &toml)], &["check", "-c", "weir.toml", "--json"])).json();
-    // Addresses: data/asn/README.md, computed with Python's ipaddress. Prefixes are fewer there: ranges that touch are
-    // one range here.
-    let addresses = &report["rules"][0]["addresses"];
-    assert_eq!(addresses.to_string(), r#"{"ipv4":76288,"ipv6":4956595860419979616295321600}"#);
+    let output = succeeds(run(&[("weir.toml", &toml)], &["check", "-c", "weir.toml", "--json"]));
+    // As data/asn/README.md has them, computed with Python's ipaddress. As text: this JSON reader has no such integers.
+    let text: String = output.stdout.split_whitespace().collect();
+    let addresses = r#""addresses":{"ipv4":76288,"ipv6":4956595860419979616295321600}"#;
+    assert!(text.contains(addresses), "{text}");
 }

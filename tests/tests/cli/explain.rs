@@ -49,9 +49,7 @@ fn explain(arguments: &[&str]) -> Value {
 #[test]
 fn every_reason_has_its_answer() {
     let listed = |names: &[(&str, &str, &str, &str, &str)]| {
-        let rule = |&(name, action, direction, prefix, list): &(&str, &str, &str, &str, &str)| {
-            json!({ "name": name, "action": action, "direction": direction, "prefix": prefix, "asn": null, "list": list })
-        };
+        let rule = |&(name, action, direction, prefix, list): &(&str, &str, &str, &str, &str)| json!({ "name": name, "action": action, "direction": direction, "prefix": prefix, "asn": null, "list": list });
         Value::Array(names.iter().map(rule).collect())
     };
     let block = ("block", "block", "both", "203.0.113.0/24", "prefixes");
@@ -63,16 +61,79 @@ fn every_reason_has_its_answer() {
     let monitored = "only monitor rules name it: it is counted and passes";
     let cases = [
         ("blocked", "203.0.113.1", "drop", "drop", blocked, vec![block]),
-        ("blocked, IPv6", "2001:db8::1", "drop", "drop", blocked, vec![("block", "block", "both", "2001:db8::/32", "prefixes")]),
-        ("allowed", "203.0.113.7", "pass", "pass", allowed, vec![block, ("office", "allow", "both", "203.0.113.7/32", "prefixes")]),
-        ("monitored", "198.51.100.1", "pass", "pass", monitored, vec![("watch", "monitor", "both", "198.51.100.0/24", "prefixes")]),
-        ("monitored and blocked", "203.0.113.8", "drop", "drop", blocked, vec![block, ("watch", "monitor", "both", "203.0.113.8/32", "prefixes")]),
-        ("out only", "192.0.2.1", "drop", "pass", blocked, vec![("uploads", "block", "out", "192.0.2.0/25", "prefixes")]),
-        ("in only", "192.0.2.129", "pass", "drop", blocked, vec![("downloads", "block", "in", "192.0.2.128/25", "prefixes")]),
+        (
+            "blocked, IPv6",
+            "2001:db8::1",
+            "drop",
+            "drop",
+            blocked,
+            vec![("block", "block", "both", "2001:db8::/32", "prefixes")],
+        ),
+        (
+            "allowed",
+            "203.0.113.7",
+            "pass",
+            "pass",
+            allowed,
+            vec![block, ("office", "allow", "both", "203.0.113.7/32", "prefixes")],
+        ),
+        (
+            "monitored",
+            "198.51.100.1",
+            "pass",
+            "pass",
+            monitored,
+            vec![("watch", "monitor", "both", "198.51.100.0/24", "prefixes")],
+        ),
+        (
+            "monitored and blocked",
+            "203.0.113.8",
+            "drop",
+            "drop",
+            blocked,
+            vec![block, ("watch", "monitor", "both", "203.0.113.8/32", "prefixes")],
+        ),
+        (
+            "out only",
+            "192.0.2.1",
+            "drop",
+            "pass",
+            blocked,
+            vec![("uploads", "block", "out", "192.0.2.0/25", "prefixes")],
+        ),
+        (
+            "in only",
+            "192.0.2.129",
+            "pass",
+            "drop",
+            blocked,
+            vec![("downloads", "block", "in", "192.0.2.128/25", "prefixes")],
+        ),
         ("never_block", "203.0.113.99", "pass", "pass", guarded, vec![block]),
-        ("private, from a feed", "10.1.2.3", "pass", "pass", guarded, vec![("feed", "block", "both", "10.0.0.0/8", "feed")]),
-        ("a range in a list", "198.18.0.9", "drop", "drop", blocked, vec![("feed", "block", "both", "198.18.0.8/30", "feed")]),
-        ("the last of a range", "198.18.0.12", "drop", "drop", blocked, vec![("feed", "block", "both", "198.18.0.12/32", "feed")]),
+        (
+            "private, from a feed",
+            "10.1.2.3",
+            "pass",
+            "pass",
+            guarded,
+            vec![("feed", "block", "both", "10.0.0.0/8", "feed")],
+        ),
+        (
+            "a range in a list",
+            "198.18.0.9",
+            "drop",
+            "drop",
+            blocked,
+            vec![("feed", "block", "both", "198.18.0.8/30", "feed")],
+        ),
+        (
+            "the last of a range",
+            "198.18.0.12",
+            "drop",
+            "drop",
+            blocked,
+            vec![("feed", "block", "both", "198.18.0.12/32", "feed")],
+        ),
         ("behind a range", "198.18.0.13", "pass", "pass", unlisted, vec![]),
         ("unlisted", "198.19.0.1", "pass", "pass", unlisted, vec![]),
         ("unlisted, IPv6", "2001:db9::1", "pass", "pass", unlisted, vec![]),
@@ -108,8 +169,8 @@ fn explain_gives_people_the_verdicts_the_reason_and_every_list() {
                 to it:   drop\n  \
                 from it: drop\n  \
                 why:     a block rule names it\n  \
-                rule \"tiktok\" (block, both): 71.18.0.0/22 (AS396986) in list \"service tiktok\"\n  \
-                rule \"AS396986\" (block, both): 71.18.0.0/22 (AS396986) in list \"AS396986\"\n";
+                rule \"tiktok\" (block, both): 71.18.1.0/24 (AS396986) in list \"service tiktok\"\n  \
+                rule \"AS396986\" (block, both): 71.18.1.0/24 (AS396986) in list \"AS396986\"\n";
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), (text, ""));
     let output = succeeds(run(&[], &["explain", "--service", "tiktok", "198.51.100.10"]));
     assert!(output.stdout.ends_with("  why:     no rule lists this address\n"), "{output:?}");
@@ -123,7 +184,8 @@ fn from_table(tables: &[&Path], asn: u32, address: &str) -> Value {
 #[test]
 fn an_address_is_explained_from_every_kind_of_real_table() {
     let Some(data) = data("an_address_is_explained_from_every_kind_of_real_table") else { return };
-    let [small, v4, v6] = ["asn-small.csv", "asn-ipv4.csv.gz", "asn-ipv6.csv.gz"].map(|name| data.join("asn").join(name));
+    let [small, v4, v6] =
+        ["asn-small.csv", "asn-ipv4.csv.gz", "asn-ipv6.csv.gz"].map(|name| data.join("asn").join(name));
     let mmdb = data.join("mmdb/GeoLite2-ASN-Test.mmdb");
     let cases: &[(&str, &[&Path], u32, &str, &str)] = &[
         // Row 71.18.0.0,71.18.5.255: not one CIDR.

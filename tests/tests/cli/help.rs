@@ -17,7 +17,10 @@ fn help_names_every_verb_the_exit_codes_and_a_first_command() {
         let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{verb} ")));
         assert!(line.is_some_and(|line| line.split_whitespace().count() > 4), "{verb} is not described:\n{text}");
     }
-    assert!(text.contains("Exit codes: 0 ok, 1 failure, 2 usage or configuration invalid, 3 ran but degraded."), "{text}");
+    assert!(
+        text.contains("Exit codes: 0 ok, 1 failure, 2 usage or configuration invalid, 3 ran but degraded."),
+        "{text}"
+    );
     assert!(text.contains("weir run --iface eth0 --service tiktok --monitor"), "{text}");
 }
 
@@ -31,7 +34,10 @@ fn help_of_every_verb_shows_an_example_and_describes_every_option() {
             let described = line.trim_start().split_once("  ").is_some_and(|(_, words)| !words.trim().is_empty());
             assert!(described, "{verb}: {line:?} is not described");
         }
-        assert!(text.lines().all(|line| line.chars().count() <= 120), "{verb}: a line is too long for a terminal\n{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 120),
+            "{verb}: a line is too long for a terminal\n{text}"
+        );
         assert_eq!(help(&["help", verb]), text);
     }
 }

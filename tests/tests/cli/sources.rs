@@ -70,13 +70,7 @@ fn a_rule_with_nothing_left_is_refused_and_one_with_less_is_a_warning() {
     let says = "rule \"r\" lists no address: no ASN table lists AS64501, AS64502; check the numbers and the tables";
     let toml = files("[64501, 64502]");
     let files_of = |toml| [("weir.toml", toml), ("table", table.as_slice())];
-    refused(&Case {
-        what: "ASes in no table",
-        files: &files_of(toml.as_slice()),
-        arguments: CHECK,
-        code: 2,
-        says,
-    });
+    refused(&Case { what: "ASes in no table", files: &files_of(toml.as_slice()), arguments: CHECK, code: 2, says });
     let toml = files("[64500, 64501]");
     let report = succeeds(run(&files_of(toml.as_slice()), &[CHECK, &["--json"]].concat())).json();
     assert_eq!(report["warnings"], json!(["rule \"r\": no ASN table lists AS64501"]));
@@ -103,7 +97,8 @@ fn a_prefix_that_covers_a_large_part_of_the_internet_is_refused_until_the_rule_a
     for entry in ["32.0.0.0/8", "2600::/19"] {
         succeeds(run(&[("weir.toml", &rule("files = [\"list\"]")), ("list", entry.as_bytes())], CHECK));
     }
-    let says = "rule \"r\": list \"AS7\" holds 64.0.0.0/2, shorter than /8: remove it, or set allow_wide = true in the rule";
+    let says =
+        "rule \"r\": list \"AS7\" holds 64.0.0.0/2, shorter than /8: remove it, or set allow_wide = true in the rule";
     refuse_table("a table with a default route", b"64.0.0.0,127.255.255.255,7,X\n", says);
 }
 
@@ -165,7 +160,8 @@ fn real_tables_that_are_cut_or_of_another_kind_are_refused() {
     refuse_table("all but the last byte", &whole[..whole.len() - 1], truncated);
     for name in ["ipv4-24", "ipv6-32", "mixed-28"] {
         let database = fs::read(data.join(format!("mmdb/MaxMind-DB-test-{name}.mmdb"))).unwrap();
-        let says = "table: MaxMind database of type \"Test\" has no ASN field; use an ASN database such as GeoLite2-ASN";
+        let says =
+            "table: MaxMind database of type \"Test\" has no ASN field; use an ASN database such as GeoLite2-ASN";
         refuse_table(name, &database, says);
     }
     let database = fs::read(data.join("mmdb/GeoLite2-ASN-Test.mmdb")).unwrap();

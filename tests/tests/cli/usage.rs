@@ -100,13 +100,7 @@ fn a_command_line_that_cannot_be_meant_is_refused_with_exit_code_2() {
         ),
     ];
     for &(what, arguments, says) in cases {
-        refused(&Case {
-            what,
-            files: &[("empty.toml", b""), ("tiktok.toml", named_tiktok)],
-            arguments,
-            code: 2,
-            says,
-        });
+        refused(&Case { what, files: &[("empty.toml", b""), ("tiktok.toml", named_tiktok)], arguments, code: 2, says });
     }
 }
 
