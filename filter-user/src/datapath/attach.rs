@@ -8,7 +8,8 @@ use std::os::fd::AsFd;
 use aya::programs::ProgramError;
 use aya::programs::links::Link as _;
 use aya::programs::tc::{
-    NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType, TcHandle, qdisc_add_clsact, qdisc_detach_program,
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType, TcError, TcHandle, qdisc_add_clsact,
+    qdisc_detach_program,
 };
 use filter_common::packet::Layer;
 use serde::Serialize;
@@ -101,6 +102,9 @@ fn reason(kind: AttachKind, error: &io::Error) -> String {
         }
         Some(libc::EBUSY | libc::EEXIST) => "another filter holds weir's handle; delete it (tc filter del)".into(),
         Some(libc::EOPNOTSUPP | libc::ENOTSUP) if xdp => "its driver has no XDP".into(),
+        Some(libc::ENOENT) if kind == AttachKind::Tc => {
+            "this kernel lacks clsact or cls_bpf; load the modules sch_ingress and cls_bpf".into()
+        }
         Some(libc::EINVAL) if kind == AttachKind::Tcx => "this kernel has no tcx (6.6)".into(),
         Some(libc::EINVAL | libc::ERANGE) if xdp => {
             format!("its driver refuses XDP as it is set up now ({error}); check MTU and LRO")
@@ -229,9 +233,10 @@ fn hold_filter(object: &mut Object, device: &Device, layer: Layer, hook: Hook) -
     }
     let at = if hook == Hook::TcEgress { TcAttachType::Egress } else { TcAttachType::Ingress };
     // A filter outlives a daemon that was killed, and would go on with its old rules beside the ones attached here.
-    match qdisc_detach_program(&device.name, at, entry(hook, layer)).map_err(io_error) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
-        _ => {}
+    match qdisc_detach_program(&device.name, at, entry(hook, layer)) {
+        // aya says so in words, not by a system error: `io_error` would not find it.
+        Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => {}
+        swept => swept.map_err(|error| refused(io_error(error)))?,
     }
     let program = object.classifier(hook, layer)?;
     let options = TcAttachOptions::Netlink(NlOptions { priority: 0, handle: HANDLE, classid: None });

@@ -121,7 +121,7 @@ impl Object {
         let (trace, record) = (flag(options.trace), flag(options.record));
         let mut loader = EbpfLoader::new();
         loader
-            // Reading the kernel's BTF takes longer than the rest of the load, and the object needs nothing from it.
+            // The object needs nothing from the kernel's BTF, which OpenWrt's kernels do not have.
             .btf(None)
             .map_max_entries(map::LEAVES4, elements(tables.v4.blocks.len()))
             .map_max_entries(map::LEAVES6, elements(tables.v6.blocks.len()))

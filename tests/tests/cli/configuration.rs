@@ -1,4 +1,4 @@
-//! What is wrong in the configuration file: named as file:line, with the key and what would be accepted.
+//! What is wrong in the configuration file: named by file and line, with the key and what would be accepted.
 
 use weir_tests::weir::Scratch;
 
@@ -7,6 +7,7 @@ use crate::{Case, refused, rule, run_in};
 const CHECK: &[&str] = &["check", "-c", "weir.toml"];
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of all refusals")]
 fn an_invalid_configuration_is_refused_as_file_and_line_with_exit_code_2() {
     let twice = [rule("asns = [396986]"), rule("asns = [11983]")].concat();
     let cases: &[(&str, &[u8], &str)] = &[

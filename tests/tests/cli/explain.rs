@@ -46,12 +46,21 @@ fn explain(arguments: &[&str]) -> Value {
     output.json()
 }
 
+/// A rule's name, action, direction, prefix and list.
+type Listing<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str);
+
+fn listed(listings: &[Listing<'_>]) -> Value {
+    let rule = |&(name, action, direction, prefix, list): &Listing<'_>| {
+        json!({
+            "name": name, "action": action, "direction": direction,
+            "prefix": prefix, "asn": null, "list": list
+        })
+    };
+    Value::Array(listings.iter().map(rule).collect())
+}
+
 #[test]
 fn every_reason_has_its_answer() {
-    let listed = |names: &[(&str, &str, &str, &str, &str)]| {
-        let rule = |&(name, action, direction, prefix, list): &(&str, &str, &str, &str, &str)| json!({ "name": name, "action": action, "direction": direction, "prefix": prefix, "asn": null, "list": list });
-        Value::Array(names.iter().map(rule).collect())
-    };
     let block = ("block", "block", "both", "203.0.113.0/24", "prefixes");
     let guarded = "the address is in the never-block set (this host, its gateways and resolvers, private and special \
                    networks, never_block): no rule takes effect on it";
@@ -201,7 +210,8 @@ fn an_address_is_explained_from_every_kind_of_real_table() {
     ];
     for &(what, tables, asn, address, prefix) in cases {
         let rules = json!([{
-            "name": "r", "action": "block", "direction": "both", "prefix": prefix, "asn": asn, "list": format!("AS{asn}")
+            "name": "r", "action": "block", "direction": "both",
+            "prefix": prefix, "asn": asn, "list": format!("AS{asn}")
         }]);
         let report = from_table(tables, asn, address);
         assert_eq!((&report["rules"], &report["verdict_out"]), (&rules, &json!("drop")), "{what}");

@@ -1,7 +1,7 @@
 //! Every way the command line says yes or no, as a person meets it: the real binary, its exit code, its very words.
 //! Must not look at packets: what the rules do to them is tested elsewhere.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod configuration;
 mod documents;

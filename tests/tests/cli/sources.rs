@@ -88,7 +88,8 @@ fn a_prefix_that_covers_a_large_part_of_the_internet_is_refused_until_the_rule_a
     ];
     for &(entry, prefix, limit) in too_wide {
         let says = format!(
-            "rule \"r\": list \"list\" holds {prefix}, shorter than /{limit}: remove it, or set allow_wide = true in the rule"
+            "rule \"r\": list \"list\" holds {prefix}, shorter than /{limit}: remove it, or set \
+             allow_wide = true in the rule"
         );
         refuse_list(entry, entry.as_bytes(), &says);
         let toml = rule("files = [\"list\"]\nallow_wide = true");
@@ -146,8 +147,8 @@ fn an_asn_table_that_cannot_be_read_is_refused_with_its_line_and_exit_code_2() {
     refuse_table(
         "garbage",
         b"\x7fELF\x02\x01\x01\0\n",
-        "table: line 1: \"\\u{7f}ELF\\u{2}\\u{1}\\u{1}\\0\" has too few fields; write start,end,asn,organisation or the \
-         same with tabs",
+        "table: line 1: \"\\u{7f}ELF\\u{2}\\u{1}\\u{1}\\0\" has too few fields; write start,end,asn,organisation \
+         or the same with tabs",
     );
 }
 

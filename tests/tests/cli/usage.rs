@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
-use weir_tests::weir::{Scratch, binary};
+use weir_tests::weir::{Output, Scratch, binary};
 
 use crate::{Case, finish, refused, rule, run};
 
@@ -59,7 +59,8 @@ fn a_command_line_that_cannot_be_meant_is_refused_with_exit_code_2() {
         (
             "a prefix with a line break and a terminal escape",
             &["check", "--prefix", "a\n\u{1b}[2J"],
-            "--prefix \"a\\n\\u{1b}[2J\" is no prefix; accepted: a CIDR prefix such as \"203.0.113.0/24\" or an address",
+            "--prefix \"a\\n\\u{1b}[2J\" is no prefix; accepted: a CIDR prefix such as \"203.0.113.0/24\" or an \
+             address",
         ),
         (
             "a service nobody knows",
@@ -84,8 +85,8 @@ fn a_command_line_that_cannot_be_meant_is_refused_with_exit_code_2() {
         (
             "a prefix as wide as the Internet",
             &["check", "--prefix", "0.0.0.0/0"],
-            "rule \"prefixes\": list \"prefixes\" holds 0.0.0.0/0, shorter than /8: remove it, or set allow_wide = true \
-             in the rule",
+            "rule \"prefixes\": list \"prefixes\" holds 0.0.0.0/0, shorter than /8: remove it, or set allow_wide = \
+             true in the rule",
         ),
         (
             "an AS that the embedded snapshot does not hold",
@@ -142,23 +143,25 @@ fn options_add_to_the_file_and_monitor_turns_every_block() {
 }
 
 /// `verb`, its output cut off by a reader that reads nothing.
-fn into_closed_pipe(verb: &[&str]) -> weir_tests::weir::Output {
+fn into_closed_pipe(verb: &[&str]) -> Output {
     // The reader is gone before weir starts, so the first write meets a broken pipe.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let output = Command::new(binary()).args(verb).stdin(Stdio::null()).stdout(writer).output().unwrap();
-    weir_tests::weir::Output {
+    Output {
         code: output.status.code().unwrap_or(-1),
         stdout: String::new(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
 }
 
-const VERBS: [&[&str]; 4] = [
+const VERBS: [&[&str]; 6] = [
     &["check", "--service", "tiktok"],
     &["check", "--service", "tiktok", "--json"],
     &["explain", "--service", "tiktok", "71.18.1.1"],
     &["explain", "--service", "tiktok", "71.18.1.1", "--json"],
+    &["completion", "bash"],
+    &["man"],
 ];
 
 #[test]

@@ -100,12 +100,13 @@ fn replaced(records: &[Record], header: impl Fn(&[u8]) -> Vec<u8>) -> Vec<Record
     records.iter().map(replace).collect()
 }
 
-/// LINKTYPE_LINUX_SLL: packet type, ARPHRD_ETHER, address length, source address, padding, protocol.
+/// `LINKTYPE_LINUX_SLL`: packet type, `ARPHRD_ETHER`, address length, source address, padding, protocol.
 fn cooked(frame: &[u8]) -> Vec<u8> {
     [&[0, 0, 0, 1, 0, 6], &frame[6..12], &[0, 0], &ethertype(frame)[..]].concat()
 }
 
-/// LINKTYPE_LINUX_SLL2: protocol, reserved, interface, ARPHRD_ETHER, packet type, address length, source address, padding.
+/// `LINKTYPE_LINUX_SLL2`: protocol, reserved, interface, `ARPHRD_ETHER`, packet type, address length, source address,
+/// padding.
 fn cooked2(frame: &[u8]) -> Vec<u8> {
     [&ethertype(frame)[..], &[0, 0, 0, 0, 0, 2, 0, 1, 0, 6], &frame[6..12], &[0, 0]].concat()
 }
@@ -140,8 +141,8 @@ fn pcapng(word: fn(u32) -> [u8; 4], simple: bool, records: &[Record]) -> Vec<u8>
         file.extend(if simple {
             block(3, &[&word(*wire_len), &bytes[..]].concat())
         } else {
-            let head = [word(0), word(0), word(0), word(held), word(*wire_len)].concat();
-            block(6, &[&head, &bytes[..]].concat())
+            let fields = [word(0), word(0), word(0), word(held), word(*wire_len)].concat();
+            block(6, &[&fields, &bytes[..]].concat())
         });
     }
     file

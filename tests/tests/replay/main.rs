@@ -1,7 +1,7 @@
 //! `weir replay` on real captures gives the packets and bytes that tshark sees, for every rule. The oracle is tshark's
 //! dissection and a linear scan of the rules; nothing of weir is linked in.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod broken;
 mod container;
