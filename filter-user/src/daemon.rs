@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, bail};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -87,6 +87,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
                 }
             },
             _ = second.tick() => {
+                daemon.check_devices();
                 daemon.check_life();
                 if let Some(watch) = settings.watch {
                     watch(&daemon.status()?);
@@ -137,6 +138,8 @@ struct Daemon {
     watches: BTreeMap<String, Watch>,
     /// Attach kinds that were taken but did not run, by device.
     dead: BTreeMap<String, Vec<AttachKind>>,
+    /// Devices that went away while attached, and the index at which they came back and were tried.
+    lost: BTreeMap<String, Option<u32>>,
     traces: bool,
     trace: Option<Trace>,
 }
@@ -153,6 +156,7 @@ impl Daemon {
             started: Instant::now(),
             watches: BTreeMap::new(),
             dead: BTreeMap::new(),
+            lost: BTreeMap::new(),
             traces,
             trace: None,
         }
@@ -182,6 +186,9 @@ impl Daemon {
         self.table_bytes = ruleset.tables.bytes() as u64;
         self.rules = rules.into_iter().map(|rule| rule.identity).collect();
         self.config = config;
+        let attached = |name: &str| self.datapath.attached().iter().any(|attached| attached.device.name == name);
+        let wanted = |name: &str| self.config.interfaces.iter().any(|interface| interface.name == name);
+        self.lost.retain(|name, _| wanted(name) && !attached(name));
         self.watch_devices()?;
         if self.traces {
             self.trace = self.datapath.trace(self.sets.names()).transpose().context("cannot read the program's log")?;
@@ -207,17 +214,15 @@ impl Daemon {
         let devices = network::devices().context("cannot list the network devices")?;
         let names = || devices.keys().cloned().collect::<Vec<_>>().join(", ");
         if config.interfaces.is_empty() {
-            return Err(anyhow!(
-                "no interface to filter on: give --iface NAME or [[interface]]; devices here: {}",
-                names()
-            ));
+            bail!("no interface to filter on: give --iface NAME or [[interface]]; devices here: {}", names());
         }
         let mut wanted = Vec::with_capacity(config.interfaces.len());
         for interface in &config.interfaces {
-            let device = devices
-                .get(&interface.name)
-                .cloned()
-                .ok_or_else(|| anyhow!("interface \"{}\" does not exist; devices here: {}", interface.name, names()))?;
+            let device = match devices.get(&interface.name) {
+                Some(device) => device.clone(),
+                None if self.lost.contains_key(&interface.name) => continue,
+                None => bail!("interface \"{}\" does not exist; devices here: {}", interface.name, names()),
+            };
             let dead = self.dead.get(&interface.name).map_or(&[][..], Vec::as_slice);
             let allowed = AttachKind::allowed(interface.attach);
             let kinds = allowed.iter().copied().filter(|kind| !dead.contains(kind)).collect();
@@ -257,6 +262,27 @@ impl Daemon {
         let port = self.datapath.ports(device).unwrap_or_default().ingress;
         let seen = self.datapath.seen(port).context("cannot read the counters")?;
         Ok((seen.packets.iter().sum(), seen.packets.into(), seen.bytes))
+    }
+
+    /// A device that goes away takes its programs along; when it comes back, it is attached anew.
+    fn check_devices(&mut self) {
+        let Ok(devices) = network::devices() else { return };
+        let gone: Vec<_> = self.datapath.attached().iter().map(|attached| attached.device.clone()).collect();
+        for device in gone.into_iter().filter(|device| devices.get(&device.name) != Some(device)) {
+            error!(device = device.name, "NOT ENFORCING: the device is gone; it is attached again when it comes back");
+            self.datapath.detach(&device.name);
+            self.watches.remove(&device.name);
+            self.lost.insert(device.name, None);
+        }
+        let mut returned = false;
+        for (name, tried) in &mut self.lost {
+            let index = devices.get(name).map(|device| device.index);
+            returned |= index.is_some() && index != *tried;
+            *tried = index;
+        }
+        if returned && let Err(problem) = self.publish(self.config.clone()) {
+            error!("cannot attach a device that came back: {problem:#}");
+        }
     }
 
     /// Holds each device's packets against those its program saw; one that does not run gives way to the next kind.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd as _;
 
 use filter_common::packet::Layer;
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::SockaddrStorage;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 use crate::ruleset::Host;
 
@@ -48,14 +49,101 @@ impl Device {
 
 /// Every device, by name.
 pub fn devices() -> io::Result<BTreeMap<String, Device>> {
-    let mut devices = BTreeMap::new();
-    for entry in getifaddrs()? {
-        let Some(link) = entry.address.as_ref().and_then(SockaddrStorage::as_link_addr) else { continue };
-        let device =
-            Device { name: entry.interface_name.clone(), index: link.ifindex() as u32, hardware: link.hatype() };
-        devices.insert(entry.interface_name, device);
+    // Devices that come or go in between spoil the list, and the kernel says so.
+    for _ in 0..MAX_DUMPS {
+        match dump_links() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            listed => return listed,
+        }
     }
-    Ok(devices)
+    Err(io::Error::new(io::ErrorKind::Interrupted, "the devices change all the time"))
+}
+
+const MAX_DUMPS: usize = 16;
+
+/// Asks the kernel for its links. Not `getifaddrs`: it leaves out those without an address of their own, such as ppp, tun
+/// and wireguard devices.
+fn dump_links() -> io::Result<BTreeMap<String, Device>> {
+    let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
+    let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    // `nlmsghdr` (length; type and flags; sequence; port) and an empty `ifinfomsg`.
+    let kind = u32::from(RTM_GETLINK) | u32::from(NLM_F_REQUEST_DUMP) << 16;
+    let kind = if cfg!(target_endian = "big") { kind.rotate_left(16) } else { kind };
+    let request = [32, kind, 1, 0, 0, 0, 0, 0].map(u32::to_ne_bytes);
+    send(socket.as_raw_fd(), request.as_flattened(), MsgFlags::empty())?;
+    let mut devices = BTreeMap::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        if read_links(buffer.get(..length).unwrap_or_default(), &mut devices)? {
+            return Ok(devices);
+        }
+    }
+}
+
+/// Numbers of `include/uapi/linux/netlink.h`, `rtnetlink.h` and `if_link.h`.
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const NLM_F_REQUEST_DUMP: u16 = 0x301;
+const NLM_F_DUMP_INTR: u16 = 0x10;
+const IFLA_IFNAME: u16 = 3;
+
+/// Reads one datagram of a dump; tells whether it was the last.
+fn read_links(mut messages: &[u8], devices: &mut BTreeMap<String, Device>) -> io::Result<bool> {
+    while let Some(Message { kind, flags, body, rest }) = Message::split(messages) {
+        if flags & NLM_F_DUMP_INTR != 0 {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        match kind {
+            NLMSG_DONE => return Ok(true),
+            NLMSG_ERROR => {
+                let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+                return Err(io::Error::from_raw_os_error(-code));
+            }
+            RTM_NEWLINK => devices.extend(read_link(body).map(|device| (device.name.clone(), device))),
+            _ => {}
+        }
+        messages = rest;
+    }
+    Ok(false)
+}
+
+/// A netlink message, and what follows it.
+struct Message<'a> {
+    kind: u16,
+    flags: u16,
+    body: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// The first of `messages`.
+    fn split(messages: &'a [u8]) -> Option<Self> {
+        let length = u32::from_ne_bytes(*messages.first_chunk()?) as usize;
+        let body = messages.get(16..length)?;
+        let word = |at: usize| Some(u16::from_ne_bytes(*messages.get(at..)?.first_chunk()?));
+        let rest = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(Self { kind: word(4)?, flags: word(6)?, body, rest })
+    }
+}
+
+/// A device out of its `ifinfomsg` (family, padding, u16 hardware type, u32 index, ...) and attributes.
+fn read_link(link: &[u8]) -> Option<Device> {
+    let hardware = u16::from_ne_bytes(*link.get(2..)?.first_chunk()?);
+    let index = u32::from_ne_bytes(*link.get(4..)?.first_chunk()?);
+    let mut attributes = link.get(16..)?;
+    loop {
+        let [low, high, kind @ ..] = *attributes.first_chunk::<4>()?;
+        let length = usize::from(u16::from_ne_bytes([low, high]));
+        let value = attributes.get(4..length)?;
+        if u16::from_ne_bytes(kind) == IFLA_IFNAME {
+            let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
+            return Some(Device { name: String::from_utf8_lossy(name).into_owned(), index, hardware });
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..)?;
+    }
 }
 
 /// What the never-block set must know of this host.

@@ -216,6 +216,14 @@ impl Netns {
         self.open_tun(TunKind::Tap, name)
     }
 
+    /// Makes a tun device that says it is of another hardware type (`ARPHRD_*`); gone with the file.
+    #[must_use]
+    pub fn tun_of_hardware(&self, name: &str, hardware: u16) -> File {
+        let file = self.enter(|| sys::open_tun(TunKind::Tun, name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        sys::set_hardware(&file, hardware).unwrap_or_else(|error| panic!("{name}: {error}"));
+        file
+    }
+
     fn open_tun(&self, kind: TunKind, name: &str) -> File {
         let file = self.enter(|| sys::open_tun(kind, name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         self.ip(&format!("link set {name} addrgenmode none"));

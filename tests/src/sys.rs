@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::libc;
 
@@ -62,6 +62,33 @@ pub(crate) fn enable_packet_option(socket: BorrowedFd<'_>, option: i32) -> io::R
     let result =
         unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, (&raw const on).cast(), length) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Gives a tun device that is down another hardware type (`ARPHRD_*`).
+#[expect(unsafe_code, reason = "nix has no TUNSETLINK")]
+pub(crate) fn set_hardware(tun: &File, hardware: u16) -> io::Result<()> {
+    const TUNSETLINK: libc::Ioctl = 0x4004_54cd;
+    // SAFETY: TUNSETLINK takes the type itself, and no pointer.
+    let result = unsafe { libc::ioctl(tun.as_raw_fd(), TUNSETLINK, libc::c_ulong::from(hardware)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Detaches the BPF link with this id, whoever holds it (kernel 5.9).
+pub(crate) fn detach_link(id: u32) -> io::Result<()> {
+    const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
+    const BPF_LINK_DETACH: libc::c_long = 34;
+    let raw = bpf(BPF_LINK_GET_FD_BY_ID, [id, 0, 0])?;
+    #[expect(unsafe_code, reason = "the kernel hands out a raw descriptor")]
+    // SAFETY: the kernel just made this descriptor for us, and nothing else owns it.
+    let link = unsafe { OwnedFd::from_raw_fd(raw) };
+    bpf(BPF_LINK_DETACH, [link.as_raw_fd().cast_unsigned(), 0, 0]).map(|_| ())
+}
+
+#[expect(unsafe_code, reason = "nix has no bpf(2)")]
+fn bpf(command: libc::c_long, attributes: [u32; 3]) -> io::Result<libc::c_int> {
+    // SAFETY: pointer and size describe `attributes`, which outlives the call; the commands above only read it.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes)) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { libc::c_int::try_from(result).map_err(io::Error::other) }
 }
 
 #[expect(unsafe_code, reason = "ifreq holds a union and has no constructor")]

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::lab::{DEADLINE, wait_until};
 use crate::netns::Netns;
+use crate::sys;
 
 /// The binary under test: `WEIR_BIN`, else the workspace's release build.
 #[must_use]
@@ -222,6 +223,25 @@ impl Weir {
             assert!(counted <= packets, "rule {rule:?} counts {counted} packets {direction}, not {packets}");
             counted == packets
         });
+    }
+
+    /// Detaches the daemon's BPF links on a device behind its back; gives how many there were.
+    #[must_use]
+    pub fn sever(&self, ifindex: u32) -> usize {
+        let field = |text: &str, name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|value| value.trim().parse::<u32>().ok())
+        };
+        let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).unwrap();
+        let texts = descriptors.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        let links: Vec<u32> = texts
+            .filter(|text| field(text, "ifindex") == Some(ifindex))
+            .filter_map(|text| field(&text, "link_id"))
+            .collect();
+        for &id in &links {
+            sys::detach_link(id).unwrap_or_else(|error| panic!("link {id}: {error}"));
+        }
+        links.len()
     }
 
     /// Sends a signal to the daemon.

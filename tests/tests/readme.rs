@@ -1,6 +1,8 @@
 //! The documents as a newcomer uses them: every command of README.md runs as written, the example configuration is
 //! what it says. A document that rots fails here.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -49,7 +51,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let (netns, peer) = (Netns::new("readme"), Netns::new("readme-peer"));
-        veth((&netns, "eth0", "02:00:00:00:00:01"), (&peer, "eth0", "02:00:00:00:00:02"));
+        veth((&netns, "eth0", [2, 0, 0, 0, 0, 1]), (&peer, "eth0", [2, 0, 0, 0, 0, 2]));
         netns.up("eth0");
         peer.up("eth0");
         let scratch = Scratch::new();

@@ -29,7 +29,7 @@ impl Completion {
 pub(super) struct Man {}
 
 impl Man {
-    pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
+    pub(super) fn execute() -> anyhow::Result<Outcome> {
         let mut page = Vec::new();
         let manual = clap_mangen::Man::new(Arguments::command()).section("8");
         manual.render_title(&mut page)?;

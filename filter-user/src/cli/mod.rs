@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
         Verb::Status(verb) => verb.execute(),
         Verb::Stop(verb) => verb.execute(),
         Verb::Completion(verb) => verb.execute(),
-        Verb::Man(verb) => verb.execute(),
+        Verb::Man(_) => generate::Man::execute(),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -36,7 +36,9 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+        // Complaints about a log that cannot be written would go to the same place, and end the filter by a panic.
+        let log = tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false);
+        log.with_target(false).init();
         let load = || {
             let mut config = self.selection.load()?;
             add_interfaces(&mut config, &self.iface)?;

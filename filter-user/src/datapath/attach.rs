@@ -45,6 +45,12 @@ impl fmt::Display for AttachKind {
 }
 
 impl AttachKind {
+    /// Whether it is one of XDP, of which a device holds one program only.
+    #[must_use]
+    pub fn is_xdp(self) -> bool {
+        matches!(self, Self::XdpNative | Self::XdpGeneric)
+    }
+
     /// The kinds that `choice` allows, best first.
     #[must_use]
     pub fn allowed(choice: AttachChoice) -> &'static [Self] {
@@ -94,8 +100,21 @@ pub enum AttachError {
     },
 }
 
+impl AttachError {
+    /// The kernel has no such link or filter any more: its answer to an update after another hand detached it.
+    fn means_severed(&self) -> bool {
+        let Self::Refused { kind, source, .. } = self else { return false };
+        match source.raw_os_error() {
+            Some(libc::ENOLINK) => true,
+            // No filter; no qdisc.
+            Some(libc::ENOENT | libc::EINVAL) => *kind == AttachKind::Tc,
+            _ => false,
+        }
+    }
+}
+
 fn reason(kind: AttachKind, error: &io::Error) -> String {
-    let xdp = matches!(kind, AttachKind::XdpNative | AttachKind::XdpGeneric);
+    let xdp = kind.is_xdp();
     match error.raw_os_error() {
         Some(libc::EBUSY | libc::EEXIST) if xdp => {
             "another XDP program is attached and weir does not replace it; detach it (ip link set DEV xdp off)".into()
@@ -140,6 +159,7 @@ pub struct Attached {
     layer: Layer,
     ingress: Hold,
     egress: Option<Hold>,
+    severed: bool,
 }
 
 impl Attached {
@@ -158,7 +178,10 @@ impl Attached {
         let mut refusals = Vec::new();
         for &kind in kinds {
             match hold_ingress(object, device, layer, kind) {
-                Ok(ingress) => return Ok((Self { device: device.clone(), kind, layer, ingress, egress }, refusals)),
+                Ok(ingress) => {
+                    let device = device.clone();
+                    return Ok((Self { device, kind, layer, ingress, egress, severed: false }, refusals));
+                }
                 Err(refusal @ AttachError::Refused { .. }) => refusals.push(refusal),
                 Err(error) => return Err(error),
             }
@@ -173,9 +196,32 @@ impl Attached {
         self.egress.is_some()
     }
 
+    /// Whether another hand detached a program: then nothing is left to replace, and the device must be attached anew.
+    #[must_use]
+    pub fn is_severed(&self) -> bool {
+        self.severed
+    }
+
+    /// Filters egress, too.
+    pub fn add_egress(&mut self, object: &mut Object) -> Result<(), AttachError> {
+        self.egress = Some(hold_egress(object, &self.device, self.layer)?);
+        Ok(())
+    }
+
+    /// Filters egress no longer.
+    pub fn drop_egress(&mut self) {
+        self.egress = None;
+    }
+
     /// Puts the programs of `object` in the place of those that run. On an error the old ones go on, but egress may
     /// already run the new one.
     pub fn replace(&mut self, object: &mut Object) -> Result<(), AttachError> {
+        let replaced = self.replace_each(object);
+        self.severed |= replaced.as_ref().is_err_and(AttachError::means_severed);
+        replaced
+    }
+
+    fn replace_each(&mut self, object: &mut Object) -> Result<(), AttachError> {
         let (device, layer, kind) = (&self.device, self.layer, self.kind);
         if let Some(egress) = &mut self.egress {
             egress.replace(object, device, Hook::TcEgress, layer, AttachKind::Tc)?;
@@ -234,9 +280,9 @@ fn hold_filter(object: &mut Object, device: &Device, layer: Layer, hook: Hook) -
     let at = if hook == Hook::TcEgress { TcAttachType::Egress } else { TcAttachType::Ingress };
     // A filter outlives a daemon that was killed, and would go on with its old rules beside the ones attached here.
     match qdisc_detach_program(&device.name, at, entry(hook, layer)) {
-        // aya says so in words, not by a system error: `io_error` would not find it.
+        Ok(()) => {}
         Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => {}
-        swept => swept.map_err(|error| refused(io_error(error)))?,
+        Err(error) => return Err(refused(io_error(error))),
     }
     let program = object.classifier(hook, layer)?;
     let options = TcAttachOptions::Netlink(NlOptions { priority: 0, handle: HANDLE, classid: None });

@@ -66,6 +66,17 @@ impl PortNumbers {
     }
 }
 
+/// What a swap did so far beside replacing programs.
+#[derive(Default)]
+struct Change {
+    fresh: Vec<Attached>,
+    /// Devices whose egress was added.
+    egress: Vec<String>,
+    /// What was detached: the device, its kind, and whether egress was filtered.
+    released: Vec<(Device, AttachKind, bool)>,
+    refusals: Vec<AttachError>,
+}
+
 /// The datapath: the programs on the devices, and the counters.
 pub struct Datapath {
     pins: PathBuf,
@@ -75,6 +86,8 @@ pub struct Datapath {
     ports: PortNumbers,
     /// The maps in use, and before them those that were outgrown.
     counters: Vec<Counters>,
+    /// Whether the maps in use are the pinned ones.
+    pinned: bool,
 }
 
 /// Room for sets and ports to begin with; grown by doubling.
@@ -85,7 +98,8 @@ impl Datapath {
     /// A datapath with nothing attached. `pins` is an empty directory on a bpffs.
     #[must_use]
     pub fn new(pins: PathBuf, trace: bool) -> Self {
-        Self { pins, trace, attached: vec![], object: None, ports: PortNumbers::default(), counters: vec![] }
+        let ports = PortNumbers::default();
+        Self { pins, trace, attached: vec![], object: None, ports, counters: vec![], pinned: false }
     }
 
     /// Makes `ruleset` live on exactly the devices `wanted`. Returns what was refused on the way, for the log.
@@ -93,54 +107,82 @@ impl Datapath {
     /// Devices that are attached already are swapped first; on an error they are swapped back, and nothing has changed.
     pub fn publish(&mut self, ruleset: &Ruleset, wanted: &[Wanted]) -> Result<Vec<AttachError>, PublishError> {
         let mut object = self.load(ruleset, wanted)?;
-        let mut refusals = Vec::new();
-        let mut fresh = Vec::new();
-        if let Err(error) = self.swap(&mut object, wanted, &mut fresh, &mut refusals) {
-            drop(fresh);
-            if let Some(old) = &mut self.object {
-                // Their kernel state is intact: an update that failed changed nothing.
-                self.attached.iter_mut().for_each(|attached| drop(attached.replace(old)));
-            }
+        let mut change = Change::default();
+        if let Err(error) = self.swap(&mut object, wanted, &mut change) {
+            self.undo(change);
             return Err(error.into());
         }
-        self.attached.retain(|attached| keeps(attached, wanted));
-        self.attached.append(&mut fresh);
+        self.attached.retain_mut(|attached| {
+            let Some(wanted) = wanted.iter().find(|wanted| keeps(attached, wanted)) else { return false };
+            if !wanted.egress {
+                attached.drop_egress();
+            }
+            true
+        });
+        self.attached.append(&mut change.fresh);
         self.object = Some(object);
-        Ok(refusals)
+        Ok(change.refusals)
     }
 
-    fn swap(
-        &mut self,
-        object: &mut Object,
-        wanted: &[Wanted],
-        fresh: &mut Vec<Attached>,
-        refusals: &mut Vec<AttachError>,
-    ) -> Result<(), AttachError> {
-        for attached in self.attached.iter_mut().filter(|attached| keeps(attached, wanted)) {
-            attached.replace(object)?;
-        }
+    fn swap(&mut self, object: &mut Object, wanted: &[Wanted], change: &mut Change) -> Result<(), AttachError> {
         for wanted in wanted {
-            if self.attached.iter().any(|attached| keeps(attached, std::slice::from_ref(wanted))) {
-                continue;
+            if let Some(attached) = self.attached.iter_mut().find(|attached| keeps(attached, wanted)) {
+                match attached.replace(object) {
+                    Ok(()) if wanted.egress && !attached.filters_egress() => {
+                        attached.add_egress(object)?;
+                        change.egress.push(wanted.device.name.clone());
+                        continue;
+                    }
+                    Ok(()) => continue,
+                    Err(_) if attached.is_severed() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            // The kernel takes no second XDP program, so weir's own must go before the next one comes.
+            let in_the_way = |held: &Attached| {
+                held.device == wanted.device && held.kind.is_xdp() && wanted.kinds.iter().any(|kind| kind.is_xdp())
+            };
+            if let Some(at) = self.attached.iter().position(in_the_way) {
+                let held = self.attached.swap_remove(at);
+                change.released.push((held.device.clone(), held.kind, held.filters_egress()));
             }
             let (attached, refused) = Attached::attach(object, &wanted.device, &wanted.kinds, wanted.egress)?;
-            fresh.push(attached);
-            refusals.extend(refused);
+            change.fresh.push(attached);
+            change.refusals.extend(refused);
         }
         Ok(())
+    }
+
+    /// Puts the generation that runs back. The kernel's state of what is held is intact: an update that failed changed
+    /// nothing.
+    fn undo(&mut self, change: Change) {
+        drop(change.fresh);
+        let Some(old) = &mut self.object else { return };
+        for attached in &mut self.attached {
+            if change.egress.contains(&attached.device.name) {
+                attached.drop_egress();
+            }
+            drop(attached.replace(old));
+        }
+        for (device, kind, egress) in change.released {
+            // A device that does not take back what it held is missing among `attached`, and so in every status.
+            self.attached.extend(Attached::attach(old, &device, &[kind], egress).ok().map(|(attached, _)| attached));
+        }
     }
 
     fn load(&mut self, ruleset: &Ruleset, wanted: &[Wanted]) -> Result<Object, PublishError> {
         let ports: Vec<_> =
             wanted.iter().map(|wanted| (wanted.device.index, self.ports.of(&wanted.device.name))).collect();
         let sets = u32::try_from(ruleset.actions.len()).unwrap_or(u32::MAX);
-        let current = self.counters.last().map(Counters::capacity);
+        let current = self.counters.last().map(Counters::capacity).filter(|_| self.pinned);
         let fits = current.filter(|room| room.sets >= sets && room.ports >= self.ports.count());
         let capacity = fits.unwrap_or_else(|| Capacity {
             sets: sets.next_power_of_two().max(FIRST_SETS),
             ports: self.ports.count().next_power_of_two().max(FIRST_PORTS),
         });
         if fits.is_none() {
+            // Until the load has succeeded: what a failed one left behind is nobody's to count in.
+            self.pinned = false;
             self.unpin()?;
         }
         let options = Options { ports: &ports, capacity, pins: Some(&self.pins), trace: self.trace, record: false };
@@ -148,6 +190,7 @@ impl Datapath {
         if fits.is_none() {
             let counters = take_counters(&mut object, capacity)?;
             self.counters.push(counters);
+            self.pinned = true;
         }
         Ok(object)
     }
@@ -222,13 +265,9 @@ impl Datapath {
     }
 }
 
-/// Whether `attached` can stay as it is under `wanted`: the same device, by one of the kinds allowed.
-fn keeps(attached: &Attached, wanted: &[Wanted]) -> bool {
-    wanted.iter().any(|wanted| {
-        wanted.device == attached.device
-            && wanted.kinds.contains(&attached.kind)
-            && wanted.egress == attached.filters_egress()
-    })
+/// Whether `attached` can stay under `wanted`: the same device, by one of the kinds allowed.
+fn keeps(attached: &Attached, wanted: &Wanted) -> bool {
+    wanted.device == attached.device && wanted.kinds.contains(&attached.kind) && !attached.is_severed()
 }
 
 fn take_counters(object: &mut Object, capacity: Capacity) -> Result<Counters, LoadError> {

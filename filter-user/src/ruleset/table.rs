@@ -4,6 +4,11 @@
 //! longer than four bytes below their slot), plus 1 KiB for each node. A table is first built with nodes over short
 //! chunks, which is fast to search; where that takes more than [`GENEROUS_BYTES`], it is built again with nodes only
 //! where a chunk cannot hold the ranges, so that nodes add at most 4 bytes a range and level whatever the list.
+//!
+//! Whatever the list, such a frugal table takes at most 20 bytes a range (IPv4) or 52 (IPv6; 60 below a /64), and what
+//! is unused at the ends of blocks (2-3 %): a chunk is rounded up to 16 bytes and begins with a range cut at its slot's
+//! border, so a range alone in its slot costs 16 bytes (IPv4) or 32 (IPv6), and nodes come on top. A /64 that holds
+//! longer rules adds one range to its low half and two to the high one.
 
 use std::fmt;
 

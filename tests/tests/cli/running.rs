@@ -7,6 +7,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal;
+use nix::unistd::Pid;
 use weir_tests::frame::frame;
 use weir_tests::lab::DEADLINE;
 use weir_tests::netns::{Netns, veth};
@@ -220,4 +222,25 @@ fn an_unused_directory_needs_no_files() {
     // `stop` and `status` take no configuration: a broken one must not keep an operator from stopping weir.
     let output = run(&[("weir.toml", b"[[")], &["stop", "--run-dir", "."]);
     assert_eq!((output.code, output.stderr.lines().count()), (1, 1), "{output:?}");
+}
+
+#[test]
+fn a_daemon_whose_log_cannot_be_written_goes_on() {
+    require_root();
+    let netns = Netns::new("cli");
+    netns.up("lo");
+    let scratch = Scratch::new();
+    // As after the terminal that started it is gone, or on a full disk.
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = netns.command(binary());
+    command.args(["run", "--iface", "lo", "--service", "tiktok", "--run-dir"]).arg(scratch.path());
+    let mut daemon = command.stdout(full()).stderr(full()).spawn().unwrap();
+    let status = || finish(Command::new(binary()).args(["status", "--json", "--run-dir"]).arg(scratch.path()));
+    wait_until(DEADLINE, "the daemon answers", || status().code == 0);
+    // A hangup is what a closed terminal sends.
+    signal::kill(Pid::from_raw(daemon.id().cast_signed()), Signal::SIGHUP).unwrap();
+    wait_until(DEADLINE, "the reload is live", || status().json()["generation"] == 2);
+    let stop = finish(Command::new(binary()).args(["stop", "--run-dir"]).arg(scratch.path()));
+    assert_eq!((stop.code, stop.stderr.as_str()), (0, ""));
+    assert_eq!(daemon.wait().unwrap().code(), Some(1), "its last table could not be written");
 }

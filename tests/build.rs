@@ -1,0 +1,29 @@
+//! Compiles the lookup benchmark's BPF object (`filter-ebpf/src/bench.rs`) into `OUT_DIR`. Must not build the shipped one.
+
+use std::env;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use aya_build::{Package, Toolchain, build_ebpf};
+
+const BOOTSTRAP: &str = "RUSTC_BOOTSTRAP";
+
+fn main() -> anyhow::Result<()> {
+    // aya-build reads the variable from its own environment, and changing that is unsafe; a child's is not.
+    if env::var_os(BOOTSTRAP).is_none() {
+        let status = Command::new(env::current_exe()?).env(BOOTSTRAP, "1").env("CARGO_TERM_QUIET", "true").status()?;
+        ensure!(status.success(), "the nested BPF build failed: {status}");
+        return Ok(());
+    }
+    // aya-build watches the package it builds, not what that package depends on.
+    println!("cargo:rerun-if-changed={}", concat!(env!("CARGO_MANIFEST_DIR"), "/../filter-common/src"));
+    let toolchain = env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| "stable".into());
+    let package = Package {
+        name: "filter-ebpf",
+        root_dir: concat!(env!("CARGO_MANIFEST_DIR"), "/../filter-ebpf"),
+        features: &["bench"],
+        ..Package::default()
+    };
+    build_ebpf([package], Toolchain::Custom(&toolchain))
+        .context("run `cargo xtask setup`: it installs bpf-linker and rust-src")
+}

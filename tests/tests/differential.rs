@@ -1,0 +1,203 @@
+//! The shipped object against the host's `decide`: random and broken frames, random rulesets, and every decision equal
+//! in full. Attaches nothing: the kernel runs each frame by itself (`BPF_PROG_TEST_RUN`).
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use filter_common::abi::LastDecision;
+use filter_common::decide::{Reason, Verdict, decide};
+use filter_common::packet::{self, Protocol};
+use weir::datapath::object::Hook;
+use weir::datapath::testrun::Bench;
+use weir::prefix::AddressSet;
+use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Sets, compile};
+use weir_tests::frame::{Layer, Pool, RandomFrame, Xorshift, random};
+use weir_tests::require_root;
+
+const RULESETS: u64 = 16;
+const FRAMES: u64 = 14_000;
+/// Of how many frames one also runs through each tc program.
+const TC_EVERY: u64 = 10;
+
+/// Addresses that lists are made around: several in one /24, /64 and /16, and both ends of the family.
+const CENTRES_V4: [u32; 6] = [0, 0x0a01_0000, 0x0a01_0100, 0x4712_0100, 0xc633_6400, 0xffff_ff00];
+const CENTRES_V6: [u128; 6] = [
+    0,
+    0x2001_0db8 << 96,
+    0x2001_0db8_0001_0001 << 64,
+    0x2001_0db8_0001_0002 << 64,
+    0x2605_0340 << 96,
+    0xffff_ffff_ffff_ffff << 64,
+];
+
+/// Rules around the centres, and the addresses at which their lists begin and end, one off included.
+fn ruleset(seed: u64) -> (Ruleset, Pool) {
+    let mut random = Xorshift::new(seed);
+    let (mut rules, mut pool) = (Vec::new(), Pool::default());
+    let most = if random.one_in(2) { 300 } else { 20 };
+    for number in 0..2 + random.below(7) {
+        let (v4, v6) = (ranges_v4(&mut random, most), ranges_v6(&mut random, most));
+        let near_v4 = v4.iter().flat_map(|&(first, last)| [first.wrapping_sub(1), first, last, last.wrapping_add(1)]);
+        pool.v4.extend(near_v4.map(Ipv4Addr::from_bits));
+        let near_v6 = v6.iter().flat_map(|&(first, last)| [first.wrapping_sub(1), first, last, last.wrapping_add(1)]);
+        pool.v6.extend(near_v6.map(Ipv6Addr::from_bits));
+        rules.push(Rule {
+            identity: RuleIdentity {
+                name: number.to_string(),
+                action: [RuleAction::Block, RuleAction::Monitor, RuleAction::Allow][random.below(3)],
+                direction: [RuleDirection::Out, RuleDirection::In, RuleDirection::Both][random.below(3)],
+            },
+            v4: v4.into_iter().collect(),
+            v6: v6.into_iter().collect(),
+        });
+    }
+    let guard = Guard { v4: ranges_v4(&mut random, 3).into_iter().collect(), v6: AddressSet::default() };
+    (compile(&rules, &guard, &mut Sets::default()).unwrap(), pool)
+}
+
+fn ranges_v4(random: &mut Xorshift, most: usize) -> Vec<(u32, u32)> {
+    let range = |random: &mut Xorshift| {
+        let spread = [16, 256, 0x1_0000, 0x100_0000][random.below(4)];
+        let length = [0, 0, 3, 0xff, 0xffff][random.below(5)];
+        let first = CENTRES_V4[random.below(6)].wrapping_add(u32::try_from(random.below(spread)).unwrap());
+        (first, first.saturating_add(length))
+    };
+    (0..=random.below(most)).map(|_| range(random)).collect()
+}
+
+fn ranges_v6(random: &mut Xorshift, most: usize) -> Vec<(u128, u128)> {
+    let range = |random: &mut Xorshift| {
+        let shift = [0, 0, 16, 56, 64, 72, 80][random.below(7)];
+        let bits = [0, 0, 32, 64, 64, 80][random.below(6)];
+        let first = CENTRES_V6[random.below(6)].wrapping_add((random.below(300) as u128) << shift);
+        (first, first.saturating_add((1 << bits) - 1))
+    };
+    (0..=random.below(most)).map(|_| range(random)).collect()
+}
+
+fn layer_of(frame: &RandomFrame) -> packet::Layer {
+    match frame.layer {
+        Layer::Ethernet => packet::Layer::Ethernet,
+        Layer::Ip => packet::Layer::Ip,
+    }
+}
+
+fn other(layer: packet::Layer) -> packet::Layer {
+    match layer {
+        packet::Layer::Ethernet => packet::Layer::Ip,
+        packet::Layer::Ip => packet::Layer::Ethernet,
+    }
+}
+
+/// The host's answer.
+fn on_host(ruleset: &Ruleset, layer: packet::Layer, frame: &[u8]) -> (Verdict, LastDecision) {
+    let decision = decide(frame, layer, ruleset);
+    (decision.verdict(), decision.record())
+}
+
+/// Frames that the kernel does not run through tc programs. Whatever the program's layer, it takes bytes 12 and 13 for
+/// the `EtherType`, wants a byte behind them (some versions), and (6.18, not 5.10) a whole fixed header where they say
+/// IPv4 or IPv6. The program then sees the frame from its first byte, so frames without an Ethernet header can be fed.
+fn too_short_for_tc(frame: &[u8]) -> bool {
+    let shortest = match frame.get(12..14) {
+        Some([0x08, 0x00]) => 14 + 20,
+        Some([0x86, 0xdd]) => 14 + 40,
+        _ => 15,
+    };
+    frame.len() < shortest
+}
+
+/// How often each outcome was met: a comparison of misses alone would prove little.
+#[derive(Default)]
+struct Met {
+    frames: u64,
+    refused: u64,
+    time: Duration,
+    outcomes: HashMap<(u32, u32, u32), u64>,
+}
+
+impl Met {
+    fn compare(
+        &mut self,
+        bench: &mut Bench<'_>,
+        ruleset: &Ruleset,
+        at: (Hook, packet::Layer),
+        seed: u64,
+        frame: &[u8],
+    ) {
+        let (hook, layer) = at;
+        // The kernel runs no frame shorter than an Ethernet header; `Bench` answers for it, which compares nothing.
+        if frame.len() < 14 {
+            return;
+        }
+        let start = Instant::now();
+        let answer = bench.run(hook, layer, frame);
+        self.time += start.elapsed();
+        if hook != Hook::Xdp && too_short_for_tc(frame) && answer.is_err() {
+            self.refused += 1;
+            return;
+        }
+        let kernel = answer.unwrap_or_else(|error| panic!("seed {seed}, {hook:?} {layer:?}: {error}: {frame:02x?}"));
+        let host = on_host(ruleset, layer, frame);
+        assert_eq!(kernel, host, "seed {seed}, {hook:?} {layer:?}, kernel left, host right: {frame:02x?}");
+        self.frames += 1;
+        *self.outcomes.entry((host.1.reason, host.1.protocol, host.1.direction)).or_default() += 1;
+    }
+
+    fn print(&self, what: &str) {
+        let rate = self.frames as f64 / self.time.as_secs_f64();
+        println!(
+            "{what}: {} frames, {rate:.0} frames/s with their system calls, {} refused",
+            self.frames, self.refused
+        );
+    }
+
+    fn count(&self, reason: Reason, protocol: Protocol, direction: u32) -> u64 {
+        self.outcomes.get(&(reason as u32, protocol as u32, direction)).copied().unwrap_or(0)
+    }
+}
+
+#[test]
+fn the_shipped_object_decides_every_random_frame_as_the_host_does() {
+    require_root();
+    let (mut xdp, mut tc) = (Met::default(), Met::default());
+    for generation in 0..RULESETS {
+        let (ruleset, pool) = ruleset(generation);
+        let seeds = generation * FRAMES..(generation + 1) * FRAMES;
+        println!(
+            "ruleset {generation}: {} sets, {} bytes, frame seeds {seeds:?}",
+            ruleset.actions.len(),
+            ruleset.tables.bytes()
+        );
+        let mut bench = Bench::new(&ruleset).unwrap();
+        for seed in seeds {
+            let made = random(seed, &pool);
+            let layer = layer_of(&made);
+            xdp.compare(&mut bench, &ruleset, (Hook::Xdp, layer), seed, &made.bytes);
+            xdp.compare(&mut bench, &ruleset, (Hook::Xdp, other(layer)), seed, &made.bytes);
+            if seed % TC_EVERY == 0 {
+                for hook in [Hook::TcIngress, Hook::TcEgress] {
+                    tc.compare(&mut bench, &ruleset, (hook, layer), seed, &made.bytes);
+                }
+            }
+        }
+    }
+    xdp.print("xdp, each frame at both layers");
+    tc.print("tc, ingress and egress");
+    assert!(xdp.frames >= 2 * 200_000 && xdp.refused == 0, "{} frames, {} refused", xdp.frames, xdp.refused);
+    assert!(tc.frames >= 2 * 20_000 && tc.refused * 40 < tc.frames, "{} frames, {} refused", tc.frames, tc.refused);
+    for protocol in [Protocol::Ipv4, Protocol::Ipv6] {
+        for reason in [Reason::Allowed, Reason::Monitored, Reason::Blocked] {
+            for direction in [0, 1] {
+                let counts = (xdp.count(reason, protocol, direction), tc.count(reason, protocol, direction));
+                assert!(counts.0 > 500 && counts.1 > 20, "{reason:?} {protocol:?} {direction}: {counts:?}");
+            }
+        }
+    }
+    for protocol in [Protocol::Ipv4, Protocol::Ipv6, Protocol::NotIp, Protocol::Truncated] {
+        assert!(xdp.count(Reason::Unlisted, protocol, 0) > 1000, "{protocol:?}");
+    }
+}

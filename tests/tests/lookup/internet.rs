@@ -1,0 +1,141 @@
+//! The Internet's origin table as this directory's tests use it: one rule for each origin AS, and the same prefixes for the
+//! kernel's `LPM_TRIE`. Must take the trie's values from the rules, never from weir's tables.
+
+use std::collections::{BTreeMap, HashMap};
+use std::env;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use filter_common::decide::Direction;
+use weir::prefix::{Address, Asn, Listed, Prefixes};
+use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Sets, compile};
+use weir::source::{Wanted, read_asn_table};
+use weir_tests::frame::Xorshift;
+use weir_tests::skipped;
+
+/// One prefix of the table and its origin; sorted so that a prefix stands before those it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Prefix<A> {
+    pub(crate) first: A,
+    pub(crate) length: u8,
+    pub(crate) last: A,
+    pub(crate) asn: Asn,
+}
+
+/// The set id of each combination of origins.
+pub(crate) type Ids = BTreeMap<Vec<Asn>, u32>;
+
+/// The whole table as a source parses it; `None`, and a word to the test runner, where `WEIR_DATA` has none.
+pub(crate) fn read(test: &str) -> Option<Prefixes> {
+    let root = env::var_os("WEIR_DATA")
+        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")), PathBuf::from);
+    let mut all = Prefixes::default();
+    for name in ["asn/asn-ipv4.csv.gz", "asn/asn-ipv6.csv.gz"] {
+        let path = root.join(name);
+        let Ok(bytes) = std::fs::read(&path) else {
+            skipped(test, &format!("{} not found", path.display()));
+            return None;
+        };
+        all.append(read_asn_table(&bytes, &Wanted::All).unwrap().parsed.prefixes);
+    }
+    Some(all)
+}
+
+/// The CIDR prefixes of rows, sorted.
+fn prefixes<A: Address>(rows: &[Listed<A>], address: impl Fn(IpAddr) -> A) -> Vec<Prefix<A>> {
+    let mut all = Vec::with_capacity(2 * rows.len());
+    for row in rows {
+        all.extend(A::cidrs(row.first, row.last).into_iter().map(|net| Prefix {
+            first: address(net.network()),
+            last: address(net.broadcast()),
+            length: net.prefix_len(),
+            asn: row.asn,
+        }));
+    }
+    all.sort_unstable();
+    all
+}
+
+pub(crate) fn prefixes_v4(rows: &[Listed<u32>]) -> Vec<Prefix<u32>> {
+    prefixes(rows, |ip| match ip {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(_) => panic!("{ip} among IPv4 rows"),
+    })
+}
+
+pub(crate) fn prefixes_v6(rows: &[Listed<u128>]) -> Vec<Prefix<u128>> {
+    prefixes(rows, |ip| match ip {
+        IpAddr::V6(ip) => ip.into(),
+        IpAddr::V4(_) => panic!("{ip} among IPv6 rows"),
+    })
+}
+
+/// What `LPM_TRIE` must hold, so that the longest match gives the set of all prefixes around an address: two origins may
+/// announce one prefix, or one inside the other's.
+pub(crate) fn entries<A: Address>(prefixes: &[Prefix<A>], ids: &Ids) -> Vec<(A, u8, u32)> {
+    let mut around: Vec<Prefix<A>> = Vec::new();
+    let same = |a: &Prefix<A>, b: &Prefix<A>| (a.first, a.length) == (b.first, b.length);
+    let entry = |group: &[Prefix<A>]| {
+        around.retain(|outer| group[0].first <= outer.last);
+        around.extend(group);
+        let mut asns: Vec<_> = around.iter().map(|prefix| prefix.asn).collect();
+        asns.sort_unstable();
+        asns.dedup();
+        (group[0].first, group[0].length, ids[&asns])
+    };
+    prefixes.chunk_by(same).map(entry).collect()
+}
+
+/// `count` of the prefixes, each as likely as any other.
+pub(crate) fn sample<A: Ord + Copy>(mut all: Vec<Prefix<A>>, count: usize, seed: u64) -> Vec<Prefix<A>> {
+    let mut random = Xorshift::new(seed);
+    let count = count.min(all.len());
+    for at in 0..count {
+        let other = at + random.below(all.len() - at);
+        all.swap(at, other);
+    }
+    all.truncate(count);
+    all.sort_unstable();
+    all
+}
+
+pub(crate) fn rows<A: Copy>(prefixes: &[Prefix<A>]) -> Vec<Listed<A>> {
+    prefixes.iter().map(|prefix| Listed { first: prefix.first, last: prefix.last, asn: prefix.asn }).collect()
+}
+
+/// A block rule for each origin AS.
+pub(crate) fn rule_for_each_as(prefixes: &Prefixes) -> Vec<Rule> {
+    let mut by_asn = HashMap::<Asn, (Vec<(u32, u32)>, Vec<(u128, u128)>)>::new();
+    for row in &prefixes.v4 {
+        by_asn.entry(row.asn).or_default().0.push((row.first, row.last));
+    }
+    for row in &prefixes.v6 {
+        by_asn.entry(row.asn).or_default().1.push((row.first, row.last));
+    }
+    by_asn.into_iter().map(|(asn, (v4, v6))| rule(&asn.to_string(), v4, v6)).collect()
+}
+
+/// One block rule for everything.
+pub(crate) fn one_rule(prefixes: &Prefixes) -> Vec<Rule> {
+    let v4 = prefixes.v4.iter().map(|row| (row.first, row.last)).collect();
+    let v6 = prefixes.v6.iter().map(|row| (row.first, row.last)).collect();
+    vec![rule("all", v4, v6)]
+}
+
+fn rule(name: &str, v4: Vec<(u32, u32)>, v6: Vec<(u128, u128)>) -> Rule {
+    let identity = RuleIdentity { name: name.into(), action: RuleAction::Block, direction: RuleDirection::Both };
+    Rule { identity, v4: v4.into_iter().collect(), v6: v6.into_iter().collect() }
+}
+
+/// The table compiled, and the set ids of its combinations of ASes.
+pub(crate) fn compiled(prefixes: &Prefixes) -> (Ruleset, Ids) {
+    let mut sets = Sets::default();
+    let ruleset = compile(&rule_for_each_as(prefixes), &Guard::default(), &mut sets).unwrap();
+    let members = |id| {
+        let mut asns: Vec<_> = sets.credited(id, Direction::Out).map(|rule| rule.name.parse().unwrap()).collect();
+        asns.sort_unstable();
+        asns
+    };
+    let ids = (1..u32::try_from(sets.len()).unwrap()).map(|id| (members(id), id)).collect();
+    (ruleset, ids)
+}

@@ -1,0 +1,7 @@
+//! Publishing: nothing leaks, nothing is lost, every counter goes on, and a bad configuration changes nothing.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod daemon;
+mod reload;
+mod traffic;
