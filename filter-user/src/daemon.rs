@@ -24,6 +24,7 @@ use crate::process::{self, RunDir};
 use crate::report::{self, DeviceStatus, Status};
 use crate::ruleset::{self, RuleIdentity, Sets};
 use crate::store;
+use crate::tally::Tally;
 
 /// How a daemon runs.
 pub struct Settings<'a> {
@@ -332,12 +333,12 @@ impl Daemon {
         let hits = self.datapath.hits(sets).context("cannot read the counters")?;
         let ports = self.datapath.devices_by_port().map(|(port, name, egress)| (port, (name, egress))).collect();
         let totals = report::totals(&self.rules, &self.sets, &ports, &hits);
-        let mut seen = crate::datapath::counters::Tally::default();
+        let mut seen = Tally::default();
         let mut devices = Vec::with_capacity(self.config.interfaces.len());
         for interface in &self.config.interfaces {
             let attached = self.datapath.attached().iter().find(|attached| attached.device.name == interface.name);
             let (packets, parsed, bytes) = self.seen(&interface.name)?;
-            let device_seen = crate::datapath::counters::Tally { packets, bytes };
+            let device_seen = Tally { packets, bytes };
             seen += device_seen;
             let state = match (attached, self.watches.get(&interface.name).map(Watch::state)) {
                 (None, _) | (_, Some(State::Dead)) => "dead",

@@ -5,7 +5,8 @@
 //! - [`source`] turns list formats into [`prefix`] sets; [`capture`] turns captures into frames.
 //! - [`ruleset`] resolves rules to lists and compiles them into tables.
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
-//! - [`network`] and [`process`] know this host, [`control`] the socket, [`report`] what the counters mean.
+//! - [`network`] and [`process`] know this host, [`control`] the socket, [`report`] what the counters
+//!   mean, [`tally`] what they count.
 
 pub mod capture;
 pub mod catalog;
@@ -22,3 +23,4 @@ pub mod report;
 pub mod ruleset;
 pub mod source;
 pub mod store;
+pub mod tally;

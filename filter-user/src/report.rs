@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use filter_common::decide::{Action, Direction};
 use serde::{Deserialize, Serialize};
 
-use crate::datapath::counters::{Key, Tally};
 use crate::ruleset::{RuleAction, RuleIdentity, Sets};
+use crate::tally::{Key, Tally};
 
 /// The counters of one rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::selection::Selection;
 use super::{Outcome, complain, print, print_json, table};
 use crate::capture::{self, Captured};
-use crate::datapath::counters::{Key, Tally};
 use crate::datapath::object::Hook;
 use crate::datapath::testrun::Bench;
 use crate::process;
 use crate::report::{self, Parsed, RuleTotals};
 use crate::ruleset::{self, Host, RuleIdentity, Sets};
 use crate::store;
+use crate::tally::{Key, Tally};
 
 /// Run a pcap or pcapng capture through the rules and count what they drop (needs root; sends nothing)
 #[derive(Debug, Args)]

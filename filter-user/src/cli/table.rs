@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::datapath::counters::Tally;
 use crate::report::{RuleTotals, Status};
+use crate::tally::Tally;
 
 /// One line with the totals.
 pub(super) fn line(status: &Status) -> String {

@@ -4,48 +4,13 @@
 //! ones are kept and summed, so that no packet is counted twice or lost, whenever it was.
 
 use std::collections::BTreeMap;
-use std::ops::AddAssign;
 
 use aya::maps::{MapData, MapError, PerCpuArray};
-use filter_common::abi::{Count, Hits, Seen};
+use filter_common::abi::{Hits, Seen};
 use filter_common::decide::Direction;
 
 use super::object::Capacity;
-
-/// Packets and bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Tally {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
-impl AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-    }
-}
-
-impl From<Count> for Tally {
-    fn from(count: Count) -> Self {
-        Self { packets: count.packets, bytes: count.bytes }
-    }
-}
-
-/// What a counter counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    /// The port: a device's ingress or egress.
-    pub port: u32,
-    /// The set of the listed address.
-    pub set: u32,
-    /// Which address was listed.
-    pub direction: Direction,
-    /// IPv6, else IPv4.
-    pub v6: bool,
-}
+use crate::tally::{Key, Tally};
 
 /// One generation of counter maps.
 pub struct Counters {

@@ -12,10 +12,11 @@ use aya::maps::{MapError, PerCpuArray};
 use filter_common::abi::{Ports, Seen, map};
 
 use super::attach::{AttachError, AttachKind, Attached};
-use super::counters::{Counters, Key, Tally};
+use super::counters::Counters;
 use super::object::{Capacity, LoadError, Object, Options};
 use crate::network::Device;
 use crate::ruleset::Ruleset;
+use crate::tally::{Key, Tally};
 
 /// A device as the configuration wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
