@@ -56,8 +56,8 @@ fn what_is_no_capture_is_refused_with_exit_code_1() {
     let rules = [Rule::new("r", "block", "both", &["192.0.2.0/24"])];
     let usb = pcap(0xa1b2_c3d4, 189, u32::to_le_bytes, &[]);
     let cases: &[(&str, &[u8], &str)] = &[
-        ("an empty file", b"", "not a pcap or pcapng capture"),
-        ("text", b"192.0.2.0/24\n", "not a pcap or pcapng capture"),
+        ("an empty file", b"", "not a pcap or pcapng capture; save it with tcpdump -w or Wireshark"),
+        ("text", b"192.0.2.0/24\n", "not a pcap or pcapng capture; save it with tcpdump -w or Wireshark"),
         ("half a header", &usb[..20], "the capture is cut off after packet 0"),
         (
             "a USB bus",
