@@ -1,9 +1,12 @@
 //! Compiles `filter-ebpf` for the BPF target and leaves the object in `OUT_DIR`. Must build nothing else.
 
-use std::env;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use anyhow::Context as _;
 use aya_build::{Package, Toolchain, build_ebpf};
+use object::build::elf::{Builder, SectionData};
+use object::elf::SHT_STRTAB;
 
 #[expect(unsafe_code, reason = "only the nested BPF build may use -Zbuild-std on a stable compiler")]
 fn main() -> anyhow::Result<()> {
@@ -21,5 +24,27 @@ fn main() -> anyhow::Result<()> {
         ..Package::default()
     };
     build_ebpf([package], Toolchain::Custom(&toolchain))
-        .context("run `cargo xtask setup`: it installs bpf-linker and rust-src")
+        .context("run `cargo xtask setup`: it installs bpf-linker and rust-src")?;
+    let directory = PathBuf::from(env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
+    strip(&directory.join("weir-filter"), &directory.join("weir-filter.o"))
+}
+
+/// Copies the object without its DWARF, of which it holds ten times as much as of everything else: bpf-linker needs it
+/// to make BTF, and nothing does afterwards.
+fn strip(object: &Path, stripped: &Path) -> anyhow::Result<()> {
+    let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
+    let mut builder = Builder::read(bytes.as_slice()).with_context(|| format!("cannot parse {}", object.display()))?;
+    for section in &mut builder.sections {
+        let name = section.name.to_string();
+        section.delete = name.starts_with(".debug") || name.starts_with(".rel.debug");
+    }
+    // LLVM keeps the names of sections among those of symbols; the builder wants them in a section of their own.
+    let names = builder.sections.add();
+    names.name = b".shstrtab".as_slice().into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    builder.delete_orphans();
+    let mut bytes = Vec::new();
+    builder.write(&mut bytes).with_context(|| format!("cannot strip {}", object.display()))?;
+    fs::write(stripped, bytes).with_context(|| format!("cannot write {}", stripped.display()))
 }

@@ -31,9 +31,9 @@ pub type Root = [u32; ROOT_SLOTS];
 /// A block of IPv4 leaves. Chunk of `n` ranges: `n` first addresses (low 16 bits), then `n` slots, low half first.
 /// Node: 256 slots, low half first.
 pub type Block4 = [u16; BLOCK_BYTES / 2];
-/// A block of IPv6 leaves. 32-bit items stand two in a word, the even one in the low half. Chunk of `n` ranges: `n`
-/// first addresses (64 bits; 32 bits in a narrow chunk, see [`narrow_shift`]), from the next word on `n` slots (32
-/// bits). Node: 256 slots.
+/// A block of IPv6 leaves. Narrow chunk of `n` ranges: `n` words, each with a first address' 32 bits that matter (see
+/// [`narrow_shift`]) in the high half and its slot in the low one, so that the slot comes with the last probe. Wide chunk:
+/// `n` first addresses (64 bits), then `n` slots, two in a word, the even one in the low half. Node: 256 slots, likewise.
 pub type Block6 = [u64; BLOCK_BYTES / 8];
 
 /// Leaves are addressed in units of this many bytes.
@@ -227,11 +227,8 @@ fn descend<T: Tables + ?Sized, const LEVELS: u32>(tables: &T, slot: Slot, key: u
         return Slot(half6(block, start + ranges, at));
     }
     let narrow = key >> narrow_shift(shift) & 0xffff_ffff;
-    let at = position(ranges, |index| {
-        let first = u64::from(half6(block, start, index));
-        (narrow + (1 << 32) - first) >> 32
-    });
-    Slot(half6(block, start + ranges.div_ceil(2), at))
+    let at = position(ranges, |index| (narrow + (1 << 32) - (block[(start + index) % block.len()] >> 32)) >> 32);
+    Slot(block[(start + at) % block.len()] as u32)
 }
 
 /// How far right an address' half is shifted before a narrow chunk is searched. `shift` is the place of the byte that

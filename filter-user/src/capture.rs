@@ -674,7 +674,11 @@ mod tests {
     fn bytes_that_are_no_capture_say_so() {
         let wrong_order_magic = [&SHB_MAGIC.to_le_bytes()[..], &[28, 0, 0, 0], b"WXYZ", &[0; 16]].concat();
         for bytes in [&b""[..], b"abc", b"GET / HTTP/1.1\r\n", &[0; 64], &SHB_MAGIC.to_le_bytes(), &wrong_order_magic] {
-            assert_eq!(frames(bytes).unwrap_err().to_string(), "not a pcap or pcapng capture; save it with tcpdump -w or Wireshark", "{bytes:?}");
+            assert_eq!(
+                frames(bytes).unwrap_err().to_string(),
+                "not a pcap or pcapng capture; save it with tcpdump -w or Wireshark",
+                "{bytes:?}"
+            );
         }
     }
 

@@ -92,8 +92,13 @@ impl Shape {
         if low {
             return;
         }
-        let starts = if slot & WIDE != 0 { ranges } else { ranges.div_ceil(2) };
-        for slot in halves(&words[starts..], ranges) {
+        // A narrow chunk holds each slot beside its range's first address, a wide one behind all of them.
+        let slots = if slot & WIDE != 0 {
+            halves(&words[ranges..], ranges)
+        } else {
+            words.iter().take(ranges).map(|&word| word as u32).collect()
+        };
+        for slot in slots {
             self.split += u32::from(slot != slot & (WIDE - 1));
             self.walk(table, slot, 0, true);
         }

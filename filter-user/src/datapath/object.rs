@@ -14,7 +14,7 @@ use filter_common::packet::Layer;
 use crate::ruleset::Ruleset;
 
 /// The BPF object, compiled from `filter-ebpf`.
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-filter"));
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-filter.o"));
 
 /// The hook that a program runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -267,17 +267,20 @@ fn below(leaves: &mut Leaves6, ranges: &[(u64, Slot)], start: u64, shift: u32) -
     }
     let dropped = narrow_shift(shift);
     let narrow = ranges.iter().skip(1).all(|&(first, _)| first.trailing_zeros() >= dropped);
-    let (unit, words) = leaves.reserve(if narrow { length.div_ceil(2) } else { length } + length.div_ceil(2))?;
-    let (starts, slots) = words.split_at_mut(if narrow { length.div_ceil(2) } else { length });
     if narrow {
-        write_pairs(starts, ranges.iter().map(|&(first, _)| (first >> dropped) as u32));
-    } else {
-        for (word, (first, _)) in starts.iter_mut().zip(ranges) {
-            *word = *first;
+        let (unit, words) = leaves.reserve(length)?;
+        for (word, &(first, slot)) in words.iter_mut().zip(ranges) {
+            *word = ((first >> dropped) << 32) | u64::from(slot.0);
         }
+        return Ok(Slot::chunk(unit, length, false));
+    }
+    let (unit, words) = leaves.reserve(length + length.div_ceil(2))?;
+    let (starts, slots) = words.split_at_mut(length);
+    for (word, (first, _)) in starts.iter_mut().zip(ranges) {
+        *word = *first;
     }
     write_pairs(slots, ranges.iter().map(|&(_, slot)| slot.0));
-    Ok(Slot::chunk(unit, length, !narrow))
+    Ok(Slot::chunk(unit, length, true))
 }
 
 /// Both tables, searched on the host exactly as the kernel does.

@@ -242,7 +242,7 @@ fn the_full_table_is_published_in_half_a_second_and_each_program_is_verified_in_
     let _alone = alone();
     require_root();
     let Some(all) = internet::read(test) else { return };
-    // 51,721 rules are no configuration that anybody has: they may take longer, but not for ever.
+    // 91,065 rules are no configuration that anybody has: they may take longer, but not for ever.
     let kinds: [(&str, Grouping, u64); 2] =
         [("one rule", internet::one_rule, 500), ("a rule for each AS", internet::rule_for_each_as, 3000)];
     for (what, rules, limit) in kinds {
