@@ -19,8 +19,10 @@ use filter_common::lookup::{
 
 /// What a table may take in the kernel before its builder saves on nodes.
 pub const GENEROUS_BYTES: usize = 8 << 20;
-/// Ranges above which a chunk gives way to a node: as long as memory is no concern, and then.
-const NODE_ABOVE: [usize; 2] = [32, CHUNK_RANGES];
+/// Ranges above which a chunk gives way to a node, while memory is no concern. An IPv6 range takes more bytes, so fewer of
+/// them fill a cache line.
+const NODE_ABOVE_V4: usize = 32;
+const NODE_ABOVE_V6: usize = 16;
 
 /// Where a run of addresses with one set starts. A table is built from a list of them: sorted, the first at address 0.
 pub type Boundary<A> = (A, u32);
@@ -313,14 +315,13 @@ impl Tables for HostTables {
 impl HostTables {
     /// Builds both tables from boundaries: each list is sorted, starts at address 0, and holds ids up to `MAX_SET`.
     pub fn build(v4: &[Boundary<u32>], v6: &[Boundary<u128>]) -> Result<Self, TableFull> {
-        let [generous, frugal] = NODE_ABOVE;
-        let v4 = match Table4::build(v4, generous) {
+        let v4 = match Table4::build(v4, NODE_ABOVE_V4) {
             Ok(table) if table.bytes() <= GENEROUS_BYTES => table,
-            _ => Table4::build(v4, frugal)?,
+            _ => Table4::build(v4, CHUNK_RANGES)?,
         };
-        let v6 = match Table6::build(v6, generous) {
+        let v6 = match Table6::build(v6, NODE_ABOVE_V6) {
             Ok(table) if table.bytes() <= GENEROUS_BYTES => table,
-            _ => Table6::build(v6, frugal)?,
+            _ => Table6::build(v6, CHUNK_RANGES)?,
         };
         Ok(Self { v4, v6 })
     }

@@ -121,18 +121,21 @@ fn a_reload_adds_and_removes_devices_rules_egress_and_changes_kinds() {
     lan.flood(&[to(LISTED_V4, b"4")], 2);
     weir.wait_for_rule("peers", "out", counted.packets + 2);
 
-    // From block to monitor: another rule of the same name, and the first one's counters stay.
+    // From block to monitor, on every device: another rule of the same name, and the first one's counters stay.
+    daemon.reload(&(devices(&["lan0", "wan0"]) + &peers("block")));
     let blocked = weir.dropped();
-    daemon.reload(&(devices(&["lan0"]) + &peers("monitor")));
+    daemon.reload(&(devices(&["lan0", "wan0"]) + &peers("monitor")));
     lan.flood(&[to(LISTED_V4, b"monitored")], 4);
+    wan.flood(&[to(LISTED_V4, b"monitored")], 3);
     assert!(wan.receive_where(DEADLINE, |frame| frame.ends_with(b"monitored")).is_some(), "it passes now");
-    wait_until(DEADLINE, "four packets are monitored", || weir.status()["monitored"]["packets"] == 4);
+    let monitored = || weir.status()["rules"][0]["out"]["packets"].clone();
+    wait_until(DEADLINE, "seven packets are monitored", || monitored() == 7);
     assert_eq!(weir.dropped(), blocked);
     let status = weir.status();
     let shown: Vec<_> = status["rules"].as_array().unwrap().iter().collect();
     assert_eq!(
         (&shown[0]["action"], &shown[0]["out"]["packets"], &shown[0]["retired"]),
-        (&"monitor".into(), &4.into(), &serde_json::Value::Null)
+        (&"monitor".into(), &7.into(), &serde_json::Value::Null)
     );
     assert_eq!(
         (&shown[1]["action"], &shown[1]["out"]["packets"], &shown[1]["retired"]),

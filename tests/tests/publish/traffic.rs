@@ -212,9 +212,9 @@ fn counters_go_on_when_rules_and_devices_outgrow_them_and_after_a_publish_that_f
         library.publish(&few, &wanted[..1]);
         send(&library, 0, &listed, 10);
         // A device of this index makes a map larger than any kernel takes. The pins of the old counters are gone by then.
-        let mut impossible = wanted.to_vec();
-        impossible[3].device.index = u32::MAX - 1;
-        let error = library.datapath.publish(&many, &impossible).unwrap_err().to_string();
+        let mut impossible = wanted[0].clone();
+        impossible.device.index = u32::MAX - 1;
+        let error = library.datapath.publish(&many, &[impossible]).unwrap_err().to_string();
         assert!(error.starts_with("cannot load the BPF object"), "{error}");
         send(&library, 0, &listed, 11);
         library.publish(&few, &wanted[..1]);
