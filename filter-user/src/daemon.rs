@@ -234,9 +234,10 @@ impl Daemon {
 
     fn reload(&mut self, settings: &Settings<'_>) {
         // What was dead may live under another driver setting: the operator asks for a new start.
-        let dead = std::mem::take(&mut self.dead);
+        let (dead, watches) = (std::mem::take(&mut self.dead), self.watches.clone());
+        self.watches.retain(|_, watch| watch.state() != State::Dead);
         if let Err(problem) = (settings.load)().and_then(|config| self.publish(config)) {
-            self.dead = dead;
+            (self.dead, self.watches) = (dead, watches);
             error!(generation = self.generation, "reload refused, the ruleset that is live stays: {problem:#}");
         }
     }
