@@ -234,10 +234,9 @@ impl Daemon {
 
     fn reload(&mut self, settings: &Settings<'_>) {
         // What was dead may live under another driver setting: the operator asks for a new start.
-        let (dead, watches) = (std::mem::take(&mut self.dead), self.watches.clone());
-        self.watches.retain(|_, watch| watch.state() != State::Dead);
+        let dead = std::mem::take(&mut self.dead);
         if let Err(problem) = (settings.load)().and_then(|config| self.publish(config)) {
-            (self.dead, self.watches) = (dead, watches);
+            self.dead = dead;
             error!(generation = self.generation, "reload refused, the ruleset that is live stays: {problem:#}");
         }
     }
@@ -250,8 +249,9 @@ impl Daemon {
         for attached in self.datapath.attached() {
             let name = &attached.device.name;
             let watch = match self.watches.get(name) {
-                Some(watch) => *watch,
-                None => Watch::new(received.get(name).copied().unwrap_or(0), self.seen(name)?.0, now),
+                // What is known of a dead program says nothing of the one that was attached after it.
+                Some(watch) if watch.state() != State::Dead => *watch,
+                _ => Watch::new(received.get(name).copied().unwrap_or(0), self.seen(name)?.0, now),
             };
             watches.insert(name.clone(), watch);
         }
