@@ -25,6 +25,9 @@ pub trait Address: Copy + Ord + Debug + Into<u128> + 'static {
     /// The same address in the type people read.
     fn to_ip(self) -> IpAddr;
 
+    /// The last address of the prefix of `length` bits that starts here; a length above the family's is the family's.
+    fn last_of(self, length: u8) -> Self;
+
     /// The fewest CIDR prefixes that cover `first..=last` exactly.
     fn cidrs(first: Self, last: Self) -> Vec<IpNet>;
 }
@@ -42,6 +45,10 @@ impl Address for u32 {
 
     fn to_ip(self) -> IpAddr {
         IpAddr::V4(Ipv4Addr::from(self))
+    }
+
+    fn last_of(self, length: u8) -> Self {
+        self | u32::MAX.checked_shr(length.into()).unwrap_or(0)
     }
 
     fn cidrs(first: Self, last: Self) -> Vec<IpNet> {
@@ -62,6 +69,10 @@ impl Address for u128 {
 
     fn to_ip(self) -> IpAddr {
         IpAddr::V6(Ipv6Addr::from(self))
+    }
+
+    fn last_of(self, length: u8) -> Self {
+        self | u128::MAX.checked_shr(length.into()).unwrap_or(0)
     }
 
     fn cidrs(first: Self, last: Self) -> Vec<IpNet> {

@@ -134,7 +134,7 @@ fn netsets_hold_what_their_header_counts() {
         let text = std::str::from_utf8(bytes).unwrap();
         let header = text.lines().find(|line| line.starts_with("# Entries")).unwrap();
         let counts: Vec<u128> = header.split(' ').filter_map(|word| word.parse().ok()).collect();
-        let Parsed { prefixes, warnings } = read_list(bytes).unwrap();
+        let Parsed { prefixes, warnings, .. } = read_list(bytes).unwrap();
         assert_eq!(set(&prefixes.v4).addresses(), *counts.last().unwrap(), "{path}: unique IPs");
         assert_eq!(prefixes.v4.len() as u128, *counts.first().unwrap(), "{path}: entries");
         assert_eq!((prefixes.v6.len(), warnings.len()), (0, 0), "{path}");

@@ -77,12 +77,17 @@ pub fn parse(bytes: &[u8], wanted: &Wanted) -> Result<AsnTable, AsnTableError> {
         };
         let asn = read_asn(asn).ok_or_else(|| refused(AsnTableError::Asn))?;
         table.rows += u64::from(asn != 0);
+        let rest = fields.next().unwrap_or_default();
         if !wanted.includes(asn) {
-            continue;
+            // A name that cannot be read is no reason to keep a row that may not be wanted.
+            let by_name = matches!(wanted, Wanted::Named(..));
+            if !(by_name && layout.organisation(rest).is_ok_and(|name| wanted.takes(asn, &name))) {
+                continue;
+            }
         }
         push_range(start, end, asn, &mut table.parsed.prefixes).map_err(refused)?;
         // Read also where a name is known already: an open quote must not depend on which row it is in.
-        let name = layout.organisation(fields.next().unwrap_or_default()).map_err(refused)?;
+        let name = layout.organisation(rest).map_err(refused)?;
         if !name.is_empty() {
             names.entry(asn).or_insert(name);
         }

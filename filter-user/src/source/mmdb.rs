@@ -114,7 +114,8 @@ pub fn parse(bytes: &[u8], wanted: &Wanted) -> Result<AsnTable, MmdbError> {
     let nodes = reader.metadata().node_count;
     let database_type = || reader.metadata().database_type.clone();
     let mut table = AsnTable::default();
-    let mut known: HashMap<usize, Asn> = HashMap::new();
+    // By a record's place: its AS, and whether that is wanted.
+    let mut known: HashMap<usize, (Asn, bool)> = HashMap::new();
     // Every leaf is asked for, also those without data and the aliases: the iterator skips what it is told to skip in a
     // loop of its own, which no count of results can end.
     let every_leaf = WithinOptions::default().include_networks_without_data().include_aliased_networks();
@@ -129,8 +130,8 @@ pub fn parse(bytes: &[u8], wanted: &Wanted) -> Result<AsnTable, MmdbError> {
             continue;
         }
         // Many networks share one record.
-        let asn = if let Some(&asn) = known.get(&offset) {
-            asn
+        let (asn, wanted) = if let Some(&record) = known.get(&offset) {
+            record
         } else {
             let unreadable = |reason: String| MmdbError::Record {
                 database_type: database_type(),
@@ -142,15 +143,16 @@ pub fn parse(bytes: &[u8], wanted: &Wanted) -> Result<AsnTable, MmdbError> {
                 .map_err(|error| unreadable(error.to_string()))?
                 .ok_or_else(|| unreadable("no record".to_owned()))?;
             let asn = record.asn().map_err(unreadable)?.unwrap_or(0);
-            known.insert(offset, asn);
-            let name = record.organisation().filter(|name| !name.is_empty() && wanted.includes(asn));
-            if let Some(name) = name {
-                table.organisations.entry(asn).or_insert_with(|| organisation(name.as_bytes()));
+            let name = record.organisation().unwrap_or_default().as_bytes();
+            let wanted = wanted.takes(asn, name);
+            known.insert(offset, (asn, wanted));
+            if wanted && !name.is_empty() {
+                table.organisations.entry(asn).or_insert_with(|| organisation(name));
             }
-            asn
+            (asn, wanted)
         };
         table.rows += u64::from(asn != 0);
-        if wanted.includes(asn) {
+        if wanted {
             let net = IpNet::new(network.ip(), network.prefix())
                 .map_err(|error| MmdbError::Damaged(format!("{network}: {error}")))?;
             table.parsed.prefixes.push_net(net, asn);

@@ -1,0 +1,28 @@
+//! Which packets a rule speaks for beside their listed address: whose they are and where they are met. Pure data.
+
+use ipnet::IpNet;
+
+/// A limit of a rule to some clients, VLANs or devices. Within one field any value matches; every field that is not
+/// empty must match. The default has no limit.
+///
+/// The client is the end of the packet that is not listed: the source of a packet to a listed network, the destination
+/// of a packet from one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Prefixes of LAN clients.
+    pub clients: Vec<IpNet>,
+    /// Ids of the outermost VLAN tag (IEEE 802.1Q), 1 to 4094; 0 stands for frames without a tag.
+    pub vlans: Vec<u16>,
+    /// Names of the devices at whose hooks the packet is met.
+    pub devices: Vec<String>,
+    /// MAC addresses of LAN clients, as they stand in the frame: at the device that faces the client.
+    pub macs: Vec<[u8; 6]>,
+}
+
+impl Scope {
+    /// True when the rule speaks for every packet.
+    #[must_use]
+    pub fn is_everywhere(&self) -> bool {
+        self.clients.is_empty() && self.vlans.is_empty() && self.devices.is_empty() && self.macs.is_empty()
+    }
+}
