@@ -1,5 +1,6 @@
 //! The control socket: one JSON request line, one JSON answer line. The only Unix socket; decides nothing.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,13 +13,27 @@ use crate::process;
 use crate::report::Status;
 
 /// What a client may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
     /// The daemon's status.
     Status,
     /// Detach and end.
     Stop,
+    /// Read the configuration file again and make it live.
+    Apply {
+        /// Go back after this many seconds, unless confirmed.
+        confirm: Option<u64>,
+    },
+    /// Keep what was applied.
+    Confirm,
+    /// Go back to what was before.
+    Rollback,
+    /// Ask every source now.
+    Update {
+        /// Sources whose copies are taken over whatever the gates say.
+        accept: BTreeSet<String>,
+    },
 }
 
 /// What the daemon answers.
@@ -29,6 +44,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// Everything is detached.
     Stopped,
+    /// It was done, in one line.
+    Done(String),
     /// The request was not served, and why.
     Error(String),
 }
@@ -62,7 +79,7 @@ const MAX_REQUEST: u64 = 4096;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Asks the daemon of `run_dir`.
-pub fn ask(run_dir: &Path, request: Request) -> Result<Answer, ControlError> {
+pub fn ask(run_dir: &Path, request: &Request) -> Result<Answer, ControlError> {
     let broken = |source| ControlError::Broken { path: run_dir.into(), source };
     let mut stream = UnixStream::connect(process::socket(run_dir)).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning(run_dir.into()),
@@ -70,7 +87,7 @@ pub fn ask(run_dir: &Path, request: Request) -> Result<Answer, ControlError> {
         _ => broken(error),
     })?;
     stream.set_read_timeout(Some(TIMEOUT)).map_err(broken)?;
-    let mut line = serde_json::to_vec(&request).map_err(|error| broken(error.into()))?;
+    let mut line = serde_json::to_vec(request).map_err(|error| broken(error.into()))?;
     line.push(b'\n');
     stream.write_all(&line).map_err(broken)?;
     let mut answer = String::new();

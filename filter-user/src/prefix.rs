@@ -3,6 +3,7 @@
 //! Addresses are integers in host order (`u32` for IPv4, `u128` for IPv6), so one generic algorithm serves both
 //! families. Ranges are inclusive at both ends: the last address of a family has no successor to be exclusive with.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,6 +11,20 @@ use ipnet::{IpNet, Ipv4Net, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 
 /// An autonomous system number (RFC 6793): all 32 bits are value, none is a flag.
 pub type Asn = u32;
+
+/// What a number is reserved for that no AS on the Internet may use (IANA's special-purpose AS numbers).
+#[must_use]
+pub fn reserved(asn: Asn) -> Option<&'static str> {
+    match asn {
+        0 => Some("no AS (RFC 7607)"),
+        23456 => Some("the stand-in for numbers above 65535 (RFC 6793)"),
+        64496..=64511 | 65536..=65551 => Some("for documentation (RFC 5398)"),
+        64512..=65534 | 4_200_000_000..=4_294_967_294 => Some("for private use (RFC 6996)"),
+        65535 | u32::MAX => Some("reserved (RFC 7300)"),
+        65552..=131_071 => Some("reserved by IANA"),
+        _ => None,
+    }
+}
 
 /// An address of one family as an integer in host order.
 pub trait Address: Copy + Ord + Debug + Into<u128> + 'static {
@@ -123,6 +138,12 @@ impl Prefixes {
         self.v6.append(&mut other.v6);
     }
 
+    /// The origin ASes that the ranges name; 0 is among them where a range names none.
+    #[must_use]
+    pub fn asns(&self) -> BTreeSet<Asn> {
+        self.v4.iter().map(|range| range.asn).chain(self.v6.iter().map(|range| range.asn)).collect()
+    }
+
     /// True when nothing is listed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -214,6 +235,35 @@ impl<A: Address> AddressSet<A> {
         self.subtract(&self.subtract(other))
     }
 
+    /// The addresses that are in at least `count` of `sets`.
+    #[must_use]
+    pub fn at_least(count: usize, sets: &[Self]) -> Self {
+        let mut ends: Vec<(A, bool)> = Vec::new();
+        for &(first, last) in sets.iter().flat_map(Self::ranges) {
+            ends.push((first, true));
+            ends.extend(last.next().map(|after| (after, false)));
+        }
+        ends.sort_unstable();
+        let mut kept = Vec::new();
+        let (mut depth, mut open) = (0, None);
+        for here in ends.chunk_by(|a, b| a.0 == b.0) {
+            let Some(&(address, _)) = here.first() else { continue };
+            for &(_, opens) in here {
+                depth = if opens { depth + 1 } else { depth - 1 };
+            }
+            match open {
+                None if depth >= count => open = Some(address),
+                Some(first) if depth < count => {
+                    kept.extend(address.previous().map(|last| (first, last)));
+                    open = None;
+                }
+                _ => {}
+            }
+        }
+        kept.extend(open.map(|first| (first, A::MAX)));
+        kept.into_iter().collect()
+    }
+
     /// How many addresses the set holds; 2^128, which `u128` cannot hold, saturates.
     #[must_use]
     pub fn addresses(&self) -> u128 {
@@ -252,6 +302,13 @@ mod tests {
     }
 
     #[test]
+    fn the_last_address_of_a_family_counts_in_a_quorum() {
+        let sets = [set(&[(5, u32::MAX)]), set(&[(9, u32::MAX)]), set(&[])];
+        assert_eq!(AddressSet::at_least(2, &sets).ranges(), [(9, u32::MAX)]);
+        assert_eq!(AddressSet::at_least(3, &sets).ranges(), []);
+    }
+
+    #[test]
     fn a_range_that_is_no_single_prefix_expands_to_the_fewest_cidrs() {
         let cidrs: Vec<_> = set(&[(0x0a00_0001, 0x0a00_0006)]).cidrs().map(|net| net.to_string()).collect();
         assert_eq!(cidrs, ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"]);
@@ -280,6 +337,14 @@ mod tests {
                 prop_assert_eq!(both.contains(address), a.contains(address) && b.contains(address));
             }
             prop_assert!(without.ranges().windows(2).all(|pair| pair[0].1 + 1 < pair[1].0));
+            let sets = [a, b, without];
+            for count in 1..=3 {
+                let agreed = AddressSet::at_least(count, &sets);
+                for address in 0..60 {
+                    let votes = sets.iter().filter(|set| set.contains(address)).count();
+                    prop_assert_eq!(agreed.contains(address), votes >= count);
+                }
+            }
         }
     }
 }

@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use filter_common::decide::{Action, Direction};
 use serde::{Deserialize, Serialize};
 
+use crate::controller::{ListState, ListStatus};
+use crate::ruleset::parts::PartId;
+use crate::ruleset::resolve::Gap;
 use crate::ruleset::{RuleAction, RuleIdentity, Sets};
 use crate::tally::{Key, Tally};
 
@@ -162,6 +165,45 @@ impl From<[u64; 4]> for Parsed {
     }
 }
 
+/// What the datapath enforces and counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enforced {
+    /// Serial of the ruleset that is live.
+    pub generation: u64,
+    /// What its tables take in the kernel.
+    pub table_bytes: u64,
+    /// The devices.
+    pub devices: Vec<DeviceStatus>,
+    /// All packets that passed an ingress hook.
+    pub seen: Tally,
+    /// The counters.
+    pub totals: Totals,
+    /// What is not in force, one line each.
+    pub degraded: Vec<String>,
+}
+
+/// What of the rules is not in force, one line for each rule and source.
+#[must_use]
+pub fn degraded(gaps: &[Gap]) -> Vec<String> {
+    let mut by_source: BTreeMap<(&str, &str, bool), BTreeSet<String>> = BTreeMap::new();
+    for gap in gaps {
+        let source = gap.part.source().unwrap_or_default();
+        let asn = match gap.part {
+            PartId::Source(_, Some(asn)) => Some(format!("AS{asn}")),
+            _ => None,
+        };
+        by_source.entry((&gap.rule, source, gap.snapshot)).or_default().extend(asn);
+    }
+    let line = |((rule, source, snapshot), asns): ((&str, &str, bool), BTreeSet<String>)| {
+        let asns: Vec<String> = asns.into_iter().collect();
+        let of = if asns.is_empty() { String::new() } else { format!(" for {}", asns.join(", ")) };
+        let instead =
+            if snapshot { "the embedded snapshot is enforced instead" } else { "what it lists is not enforced" };
+        format!("rule \"{rule}\": source {source} has no copy yet{of}: {instead}")
+    };
+    by_source.into_iter().map(line).collect()
+}
+
 /// What `weir status` shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -175,6 +217,9 @@ pub struct Status {
     pub generation: u64,
     /// What its tables take in the kernel.
     pub table_bytes: u64,
+    /// The configuration file, where there is one.
+    #[serde(default)]
+    pub config: Option<String>,
     /// The devices.
     pub devices: Vec<DeviceStatus>,
     /// The rules.
@@ -189,4 +234,29 @@ pub struct Status {
     pub seen: Tally,
     /// Every counter that is not zero.
     pub counters: Vec<Counter>,
+    /// The documents of named sources.
+    #[serde(default)]
+    pub lists: Vec<ListStatus>,
+    /// What is not in force, one line each.
+    #[serde(default)]
+    pub degraded: Vec<String>,
+    /// Rules that their schedule switches off just now.
+    #[serde(default)]
+    pub resting: Vec<String>,
+    /// Seconds until an applied change goes back, unless it is confirmed.
+    #[serde(default)]
+    pub unconfirmed_secs: Option<u64>,
+    /// Checksum of the configuration that was rolled back, while the file may still hold it.
+    #[serde(default)]
+    pub rejected: Option<String>,
+}
+
+impl Status {
+    /// False where a device sees no packets, part of a rule is not in force, or a list is old.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.devices.iter().all(|device| device.state != "dead")
+            && self.degraded.is_empty()
+            && self.lists.iter().all(|list| list.state != ListState::Stale)
+    }
 }

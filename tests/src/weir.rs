@@ -1,7 +1,7 @@
 //! The real binary as a person starts it: a daemon in a namespace, and one-shot verbs. Reads only what weir prints.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
@@ -137,9 +137,14 @@ impl Weir {
     #[must_use]
     pub fn launch<A: AsRef<OsStr>>(netns: &Netns, arguments: impl IntoIterator<Item = A>) -> Self {
         let scratch = Scratch::new();
+        let arguments: Vec<OsString> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
         let log = |name: &str| File::create(scratch.path().join(name)).unwrap();
         let mut command = netns.command(binary());
-        command.arg("run").args(arguments).arg("--run-dir").arg(scratch.path());
+        command.arg("run").args(&arguments).arg("--run-dir").arg(scratch.path());
+        // Tests that restart a daemon bring a directory of their own.
+        if !arguments.iter().any(|argument| argument == "--state-dir") {
+            command.arg("--state-dir").arg(scratch.path().join("state"));
+        }
         command.stdin(Stdio::null()).stdout(log("stdout")).stderr(log("stderr"));
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self { child, netns: netns.path(), scratch }

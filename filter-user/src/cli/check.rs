@@ -6,12 +6,11 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::selection::Selection;
+use super::selection::{Known, Selection};
 use super::{Outcome, print, print_json, table};
 use crate::network;
 use crate::prefix::{Address, AddressSet};
-use crate::ruleset::{self, Guard, Rule, RuleAction, RuleDirection, Sets};
-use crate::store;
+use crate::ruleset::{Guard, Rule, RuleAction, RuleDirection};
 
 /// Validate a configuration: prefixes and addresses per rule, table memory, warnings
 #[derive(Debug, Args)]
@@ -54,13 +53,8 @@ struct Families<T> {
 impl Check {
     pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
         let config = self.selection.load()?;
-        let resolved = ruleset::resolve(&config, &store::files(&config)?)?;
         let host = network::host().context("cannot read this host's addresses")?;
-        let written = resolved.rules.iter().flat_map(|rule| &rule.written);
-        let guard = ruleset::guard(&config.never_block, &host, written);
-        let rules = resolved.rules();
-        let mut sets = Sets::default();
-        let compiled = ruleset::compile(&rules, &guard, &mut sets)?;
+        let Known { resolved, guard, rules, sets, compiled } = Known::new(&config, &self.selection.state_dir, &host)?;
         let mut warnings = resolved.warnings;
         warnings.extend(rules.iter().filter_map(|rule| guarded(rule, &guard)));
         let report = Report {

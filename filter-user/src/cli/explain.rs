@@ -8,12 +8,12 @@ use clap::Args;
 use filter_common::decide::Action;
 use serde::Serialize;
 
-use super::selection::Selection;
+use super::selection::{Known, Selection};
 use super::{Outcome, complain, print, print_json};
+use crate::controller::day;
 use crate::network;
 use crate::prefix::Asn;
-use crate::ruleset::{self, RuleAction, RuleDirection, Sets};
-use crate::store;
+use crate::ruleset::{RuleAction, RuleDirection};
 
 /// Say what happens to packets to and from an address, and which rules and lists say so
 #[derive(Debug, Args)]
@@ -47,17 +47,18 @@ struct RuleReport {
     prefix: String,
     asn: Option<Asn>,
     list: String,
+    source: String,
+    /// Unix seconds.
+    fetched: Option<i64>,
+    /// Unix seconds.
+    since: Option<i64>,
 }
 
 impl Explain {
     pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
         let config = self.selection.load()?;
-        let resolved = ruleset::resolve(&config, &store::files(&config)?)?;
         let host = network::host().context("cannot read this host's addresses")?;
-        let written = resolved.rules.iter().flat_map(|rule| &rule.written);
-        let guard = ruleset::guard(&config.never_block, &host, written);
-        let mut sets = Sets::default();
-        let compiled = ruleset::compile(&resolved.rules(), &guard, &mut sets)?;
+        let Known { resolved, guard, compiled, .. } = Known::new(&config, &self.selection.state_dir, &host)?;
         // Programs log ::ffff:192.0.2.1 for what is 192.0.2.1 on the wire.
         let address = self.address.to_canonical();
         let set = compiled.set_of(address);
@@ -70,12 +71,15 @@ impl Explain {
             .matches(address)
             .into_iter()
             .map(|found| RuleReport {
-                name: found.rule.name.clone(),
-                action: found.rule.action,
-                direction: found.rule.direction,
+                name: found.rule.identity.name.clone(),
+                action: found.rule.identity.action,
+                direction: found.rule.identity.direction,
                 prefix: found.prefix.to_string(),
                 asn: Some(found.asn).filter(|&asn| asn != 0),
-                list: found.list.into(),
+                list: found.list.name.clone(),
+                source: found.list.source.clone(),
+                fetched: Some(found.list.fetched).filter(|&time| time != 0),
+                since: Some(found.since).filter(|&time| time != 0),
             })
             .collect();
         let report = Report {
@@ -116,6 +120,16 @@ fn why(rules: &[RuleReport], guarded: bool, action: u32) -> String {
     }
 }
 
+/// Which source says so, since when, and when it was asked last; nothing where the list's name says it all.
+fn provenance(rule: &RuleReport) -> String {
+    if rule.source == rule.list || rule.list == "prefixes" {
+        return String::new();
+    }
+    let since = rule.since.map_or_else(String::new, |since| format!(" since {}", day(since)));
+    let fetched = rule.fetched.map_or_else(String::new, |fetched| format!(", fetched {}", day(fetched)));
+    format!("; {}{since}{fetched}", rule.source)
+}
+
 fn text(report: &Report) -> String {
     let Report { address, verdict_out, verdict_in, why, .. } = report;
     let mut text = format!("{address}\n  to it:   {verdict_out}\n  from it: {verdict_in}\n  why:     {why}\n");
@@ -124,12 +138,13 @@ fn text(report: &Report) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "  rule \"{}\" ({}, {}): {}{origin} in list \"{}\"",
+            "  rule \"{}\" ({}, {}): {}{origin} in list \"{}\"{}",
             rule.name,
             rule.action.as_str(),
             rule.direction.as_str(),
             rule.prefix,
-            rule.list
+            rule.list,
+            provenance(rule)
         );
     }
     text

@@ -7,11 +7,13 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
-use crate::store::ReadError;
+use crate::store::{ContentError, CutError, ReadError};
 
+mod apply;
 mod check;
 mod explain;
 mod generate;
+mod plan;
 mod replay;
 mod run;
 mod selection;
@@ -37,6 +39,12 @@ enum Verb {
     Run(run::Run),
     Check(check::Check),
     Explain(explain::Explain),
+    Plan(plan::Plan),
+    Apply(apply::Apply),
+    Confirm(apply::Confirm),
+    Rollback(apply::Rollback),
+    Update(apply::Update),
+    Fetch(apply::Fetch),
     Replay(replay::Replay),
     Status(status::ShowStatus),
     Stop(stop::Stop),
@@ -57,6 +65,12 @@ pub fn main() -> ExitCode {
         Verb::Run(verb) => verb.execute(),
         Verb::Check(verb) => verb.execute(),
         Verb::Explain(verb) => verb.execute(),
+        Verb::Plan(verb) => verb.execute(),
+        Verb::Apply(verb) => verb.execute(),
+        Verb::Confirm(verb) => verb.execute(),
+        Verb::Rollback(verb) => verb.execute(),
+        Verb::Update(verb) => verb.execute(),
+        Verb::Fetch(_) => apply::Fetch::execute(),
         Verb::Replay(verb) => verb.execute(),
         Verb::Status(verb) => verb.execute(),
         Verb::Stop(verb) => verb.execute(),
@@ -80,7 +94,11 @@ struct Usage(String);
 
 fn is_invalid(error: &anyhow::Error) -> bool {
     use crate::ruleset::resolve::ResolveError;
-    error.is::<ConfigError>() || error.is::<ResolveError>() || error.is::<Usage>()
+    error.is::<ConfigError>()
+        || error.is::<ResolveError>()
+        || error.is::<ContentError>()
+        || error.is::<CutError>()
+        || error.is::<Usage>()
 }
 
 /// The error and its causes. A cause that the text before it quotes already is not told twice.

@@ -8,14 +8,14 @@ use clap::Args;
 use filter_common::decide::{Direction, Reason, Verdict};
 use serde::Serialize;
 
-use super::selection::Selection;
+use super::selection::{Known, Selection};
 use super::{Outcome, complain, print, print_json, table};
 use crate::capture::{self, Captured};
 use crate::datapath::object::Hook;
 use crate::datapath::testrun::Bench;
 use crate::process;
 use crate::report::{self, Parsed, RuleTotals};
-use crate::ruleset::{self, Host, RuleIdentity, Sets};
+use crate::ruleset::{Host, RuleIdentity, Sets};
 use crate::store;
 use crate::tally::{Key, Tally};
 
@@ -52,13 +52,9 @@ struct Report {
 impl Replay {
     pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
         let config = self.selection.load()?;
-        let resolved = ruleset::resolve(&config, &store::files(&config)?)?;
         // The capture comes from somewhere: this host's addresses say nothing about it.
-        let written = resolved.rules.iter().flat_map(|rule| &rule.written);
-        let guard = ruleset::guard(&config.never_block, &Host::default(), written);
-        let rules = resolved.rules();
-        let mut sets = Sets::default();
-        let compiled = ruleset::compile(&rules, &guard, &mut sets)?;
+        let known = Known::new(&config, &self.selection.state_dir, &Host::default())?;
+        let Known { resolved, rules, sets, compiled, .. } = known;
         let shown = self.capture.display();
         let bytes = store::read("capture", &self.capture)?;
         let frames = capture::frames(&bytes).with_context(|| shown.to_string())?;
@@ -143,7 +139,7 @@ fn text(report: &Report) -> String {
         "{frames} frames, {}: {ipv4} IPv4, {ipv6} IPv6, {non_ip} not IP, {truncated} truncated\n\n{}\n\
          passed {} packets {}, dropped {} packets {}\n",
         table::bytes(report.bytes),
-        table::rules(&report.rules),
+        table::rules(&report.rules, &[]),
         passed.packets,
         table::bytes(passed.bytes),
         dropped.packets,

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::selection::{Selection, add_interfaces};
 use super::{Outcome, Usage, print, table};
+use crate::config::Config;
 use crate::daemon::{self, Settings};
 use crate::network;
 use crate::process::RUN_DIR;
@@ -39,23 +40,33 @@ impl Run {
         // Complaints about a log that cannot be written would go to the same place, and end the filter by a panic.
         let log = tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false);
         log.with_target(false).init();
-        let load = || {
-            let mut config = self.selection.load()?;
+        let with_interfaces = |mut config: Config| {
             add_interfaces(&mut config, &self.iface)?;
             if config.interfaces.is_empty() {
                 return Err(no_interface()?.into());
             }
             Ok(config)
         };
+        let load = || {
+            let (config, text) = self.selection.load_text()?;
+            Ok((with_interfaces(config)?, text))
+        };
+        let complete = |config: Config| with_interfaces(self.selection.complete(config)?);
         // A terminal that is gone must not end the filter.
         let line = |status: &Status| print(&(table::line(status) + "\n")).unwrap_or_default();
         // On a terminal somebody watches; elsewhere only changes are worth a line.
         let watch: Option<&dyn Fn(&Status)> = if stdout().is_terminal() { Some(&line) } else { None };
-        let settings = Settings { load: &load, run_dir: self.directory.clone(), trace: self.trace, watch };
+        let settings = Settings {
+            load: &load,
+            complete: &complete,
+            run_dir: self.directory.clone(),
+            state_dir: self.selection.state_dir.clone(),
+            trace: self.trace,
+            watch,
+        };
         let status = daemon::run(&settings)?;
         print(&table::status(&status))?;
-        let enforced = status.devices.iter().all(|device| device.state != "dead");
-        Ok(if enforced { Outcome::Done } else { Outcome::Degraded })
+        Ok(if status.is_whole() { Outcome::Done } else { Outcome::Degraded })
     }
 }
 

@@ -1,14 +1,17 @@
-//! What to filter, as given on the command line: a configuration file, or names, or both.
+//! What to filter, as given on the command line: a configuration file, or names, or both; and what that compiles to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
 use super::Usage;
 use crate::config::{AttachChoice, Config, Interface, RuleConfig, check_device_name, check_service, parse_prefix};
+use crate::controller::ConfigText;
 use crate::prefix::Asn;
-use crate::ruleset::RuleAction;
-use crate::store;
+use crate::report;
+use crate::ruleset::{self, Guard, Host, Resolved, Rule, RuleAction, Ruleset, Sets};
+use crate::store::{self, STATE_DIR, Store};
 
 /// Rules by file and by name.
 #[derive(Debug, Args)]
@@ -28,18 +31,76 @@ pub(super) struct Selection {
     /// Drop nothing: count what the rules would drop
     #[arg(long)]
     monitor: bool,
+    /// Directory with the copies of sources that the daemon keeps
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    pub(super) state_dir: PathBuf,
+}
+
+/// A configuration with all that is known of its lists.
+pub(super) struct Known {
+    /// The rules with their lists.
+    pub(super) resolved: Resolved,
+    /// The never-block set.
+    pub(super) guard: Guard,
+    /// The rules as they were compiled.
+    pub(super) rules: Vec<Rule>,
+    /// The set ids.
+    pub(super) sets: Sets,
+    /// What the kernel would get.
+    pub(super) compiled: Ruleset,
+}
+
+impl Known {
+    /// Resolves and compiles `config` for `host` from the files it names and the copies in the state directory.
+    pub(super) fn new(config: &Config, state_dir: &Path, host: &Host) -> anyhow::Result<Self> {
+        let mut copies = store::files(config, now())?;
+        let (stored, problems) = Store::new(state_dir).copies(config);
+        copies.extend(stored);
+        let mut resolved = ruleset::resolve(config, &copies)?;
+        resolved.warnings.extend(problems);
+        resolved.warnings.extend(report::degraded(&resolved.gaps));
+        Self::of(resolved, config, host)
+    }
+
+    /// Compiles what is resolved.
+    pub(super) fn of(resolved: Resolved, config: &Config, host: &Host) -> anyhow::Result<Self> {
+        let written = resolved.rules.iter().flat_map(|rule| &rule.written);
+        let guard = ruleset::guard(&config.never_block, host, written);
+        let rules = resolved.rules();
+        let mut sets = Sets::default();
+        let compiled = ruleset::compile(&rules, &guard, &mut sets)?;
+        Ok(Self { resolved, guard, rules, sets, compiled })
+    }
+}
+
+/// Unix seconds.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 impl Selection {
     /// The configuration they make.
     pub(super) fn load(&self) -> anyhow::Result<Config> {
-        let mut config = match &self.config {
-            Some(path) => store::config(path)?,
-            None => Config::default(),
-        };
+        Ok(self.load_text()?.0)
+    }
+
+    /// The configuration they make, and the text of the file.
+    pub(super) fn load_text(&self) -> anyhow::Result<(Config, Option<ConfigText>)> {
+        match &self.config {
+            Some(path) => {
+                let (config, text) = store::config(path)?;
+                Ok((self.complete(config)?, Some(text)))
+            }
+            None => Ok((self.complete(Config::default())?, None)),
+        }
+    }
+
+    /// Adds what the command line names to `config`.
+    pub(super) fn complete(&self, mut config: Config) -> anyhow::Result<Config> {
         let usage = |problem: String| Usage(problem);
         for id in &self.service {
-            check_service(id).map_err(usage)?;
+            check_service(&config.catalog, id).map_err(usage)?;
             add(&mut config, RuleConfig { services: vec![id.clone()], ..RuleConfig::block(id) })?;
         }
         for text in &self.asn {

@@ -13,7 +13,8 @@ use crate::process::RUN_DIR;
 #[command(after_help = "Examples:\n  \
     weir status                        a table for people\n  \
     weir status --json | jq .dropped   one figure for a program\n\n\
-    Ends with exit code 3 where a device is dead: packets arrive and the program does not see them.")]
+    Ends with exit code 3 where something is not enforced: a device is dead (packets arrive and the program does not see\n\
+    them), a source has no copy yet, or a list is old.")]
 pub(super) struct ShowStatus {
     /// Print JSON (docs/json.md)
     #[arg(long)]
@@ -25,7 +26,7 @@ pub(super) struct ShowStatus {
 
 impl ShowStatus {
     pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
-        let Answer::Status(status) = control::ask(&self.run_dir, Request::Status)? else {
+        let Answer::Status(status) = control::ask(&self.run_dir, &Request::Status)? else {
             anyhow::bail!("weir on {} answered something else: is it another version?", self.run_dir.display());
         };
         if self.json {
@@ -33,7 +34,6 @@ impl ShowStatus {
         } else {
             print(&table::status(&status))?;
         }
-        let enforced = status.devices.iter().all(|device| device.state != "dead");
-        Ok(if enforced { Outcome::Done } else { Outcome::Degraded })
+        Ok(if status.is_whole() { Outcome::Done } else { Outcome::Degraded })
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Stop {
 
 impl Stop {
     pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
-        match control::ask(&self.run_dir, Request::Stop)? {
+        match control::ask(&self.run_dir, &Request::Stop)? {
             Answer::Stopped => Ok(Outcome::Done),
             _ => anyhow::bail!("weir on {} answered something else: is it another version?", self.run_dir.display()),
         }

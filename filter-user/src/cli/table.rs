@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::controller::{ListStatus, day};
 use crate::report::{RuleTotals, Status};
 use crate::tally::Tally;
 
@@ -39,15 +40,50 @@ pub(super) fn status(status: &Status) -> String {
         );
     }
     text.push('\n');
-    text.push_str(&rules(&status.rules));
+    text.push_str(&rules(&status.rules, &status.resting));
     text.push('\n');
+    if !status.lists.is_empty() {
+        text.push_str(&lists(&status.lists));
+        text.push('\n');
+    }
+    for problem in &status.degraded {
+        let _ = writeln!(text, "NOT ENFORCED: {problem}");
+    }
+    if let Some(seconds) = status.unconfirmed_secs {
+        let _ = writeln!(text, "the last change goes back in {seconds} s unless confirmed (weir confirm)");
+    }
+    if status.rejected.is_some() {
+        let _ = writeln!(text, "the last change was rolled back; the configuration before it is in force");
+    }
     text.push_str(&line(status));
     text.push('\n');
     text
 }
 
-/// A row for each rule.
-pub(super) fn rules(rules: &[RuleTotals]) -> String {
+/// A row for each document of a source, its problem below it.
+fn lists(lists: &[ListStatus]) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{:<24} {:<8} {:>8} {:<21} {:<21}", "list", "state", "ranges", "fetched", "changed");
+    let when = |time: Option<i64>| time.map_or_else(|| "never".into(), day);
+    for list in lists {
+        let name = list.asn.map_or_else(|| list.source.clone(), |asn| format!("{} AS{asn}", list.source));
+        let _ = writeln!(
+            text,
+            "{name:<24} {:<8} {:>8} {:<21} {:<21}",
+            list.state.as_str(),
+            list.ranges,
+            when(list.fetched),
+            when(list.changed)
+        );
+        if let Some(problem) = &list.problem {
+            let _ = writeln!(text, "  failed {} times: {problem}; asked again in {} s", list.failures, list.next_secs);
+        }
+    }
+    text
+}
+
+/// A row for each rule. `resting` names those that their schedule switches off.
+pub(super) fn rules(rules: &[RuleTotals], resting: &[String]) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
@@ -64,7 +100,11 @@ pub(super) fn rules(rules: &[RuleTotals]) -> String {
             bytes(rule.out.bytes),
             rule.in_.packets,
             bytes(rule.in_.bytes),
-            if rule.retired { "  (no longer configured)" } else { "" }
+            match rule {
+                RuleTotals { retired: true, .. } => "  (no longer configured)",
+                rule if resting.contains(&rule.name) => "  (off by schedule)",
+                _ => "",
+            }
         );
     }
     text

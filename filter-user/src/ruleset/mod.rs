@@ -1,7 +1,11 @@
 //! A ruleset: all rules of one generation, compiled. Immutable and complete; does no I/O and never reads the clock.
 
+mod caution;
 pub mod compile;
+pub mod delta;
 pub mod guard;
+pub mod origins;
+pub mod parts;
 pub mod resolve;
 pub mod schedule;
 pub mod scope;

@@ -1,45 +1,32 @@
-//! Turns a configuration and the bytes of its files into rules with addresses, remembering which list says what. Pure.
+//! Turns a configuration and the copies of its parts into rules with addresses, remembering which list says what and since
+//! when. Pure.
 //!
-//! Whatever is wrong refuses the whole: a rule never becomes shorter in silence.
+//! Whatever is wrong refuses the whole, and what is not at hand yet is named: a rule never becomes shorter in silence.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
 use super::compile::Rule;
+use super::origins::{Answers, Origins};
+use super::parts::{Copies, PartId, asns_of, lists_of};
+use super::scope::Scope;
 use super::sets::RuleIdentity;
-use crate::catalog;
 use crate::config::{Config, RuleConfig};
-use crate::prefix::{Address, Asn, Listed, Prefixes};
-use crate::source::{self, AsnTable, SourceError, Wanted};
+use crate::prefix::{Address, Asn, Listed, Prefixes, reserved};
+use crate::source::NamePattern;
+use crate::source::copy::Batch;
+use crate::source::gate::{Refusal, asn_list, too_wide};
 
-/// The bytes of every file that a configuration names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files {
-    /// List files by path.
-    pub lists: BTreeMap<PathBuf, Vec<u8>>,
-    /// ASN tables in the order of the configuration.
-    pub asn_tables: Vec<(PathBuf, Vec<u8>)>,
-}
-
-/// Why rules cannot be resolved. Every message names the rule or file, and the remedy.
-#[derive(Debug, thiserror::Error)]
+/// Why rules cannot be resolved. Every message names the rule, and the remedy.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// A file's content.
-    #[error("{}: {source}", path.display())]
-    Source {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: SourceError,
-    },
     /// The embedded snapshot does not hold the AS.
     #[error(
-        "rule \"{rule}\": AS{asn} is not in the embedded snapshot, which holds {}; name an ASN table in [asn] tables",
-        AsnList(known)
+        "rule \"{rule}\": AS{asn} is not in the embedded snapshot, which holds {}; name an ASN table in [asn] tables, or a \
+         source: [asn] sources = [\"ipverse\"]",
+        asn_list(known)
     )]
     NotEmbedded {
         /// The rule.
@@ -47,7 +34,7 @@ pub enum ResolveError {
         /// The AS it names.
         asn: Asn,
         /// The ASes of the snapshot.
-        known: Vec<Asn>,
+        known: BTreeSet<Asn>,
     },
     /// Nothing is left of a rule.
     #[error("rule \"{rule}\" lists no address: {why}")]
@@ -59,7 +46,7 @@ pub enum ResolveError {
     },
     /// A list holds a prefix that blocks a large part of the Internet.
     #[error(
-        "rule \"{rule}\": {list} holds {prefix}, shorter than /{limit}: remove it, or set allow_wide = true in the rule"
+        "rule \"{rule}\": list \"{list}\" holds {prefix}, shorter than /{limit}: remove it, or set allow_wide = true in the rule"
     )]
     Wide {
         /// The rule.
@@ -71,32 +58,46 @@ pub enum ResolveError {
         /// The shortest length accepted.
         limit: u8,
     },
+    /// A cloud or CDN.
+    #[error(
+        "rule \"{rule}\": {what} is a shared network ({operator}), which carries strangers' services, too: leave it out, or set \
+         allow_shared = true in the rule"
+    )]
+    Shared {
+        /// The rule.
+        rule: String,
+        /// The AS or service.
+        what: String,
+        /// Who runs it.
+        operator: String,
+    },
+    /// An AS number that nobody on the Internet has.
+    #[error("rule \"{rule}\": AS{asn} is {why}: correct it, or set allow_bogon = true in the rule")]
+    Bogon {
+        /// The rule.
+        rule: String,
+        /// The number.
+        asn: Asn,
+        /// What it is reserved for.
+        why: &'static str,
+    },
 }
-
-struct AsnList<'a>(&'a [Asn]);
-
-impl fmt::Display for AsnList<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<String> = self.0.iter().map(|asn| format!("AS{asn}")).collect();
-        out.write_str(&names.join(", "))
-    }
-}
-
-/// The shortest prefixes that a list may hold without `allow_wide`.
-const WIDEST_V4: u8 = 8;
-const WIDEST_V6: u8 = 19;
 
 /// One list of a rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
-    /// What the rule calls it: `AS396986`, a service id, a file's path, `prefixes`.
+    /// What the rule calls it: `AS396986`, a service's id, a file's path, `prefixes`.
     pub name: String,
-    /// What it lists.
-    pub prefixes: Prefixes,
+    /// Which table, source or file says so.
+    pub source: String,
+    /// When that was fetched, Unix seconds; 0 for what the operator wrote or is compiled in.
+    pub fetched: i64,
+    /// What it lists, by when it was first seen.
+    pub batches: Vec<Batch>,
 }
 
 /// A rule with the lists it was resolved to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedRule {
     /// Name, action and direction.
     pub identity: RuleIdentity,
@@ -104,13 +105,28 @@ pub struct ResolvedRule {
     pub lists: Vec<List>,
     /// Prefixes that the operator wrote in the rule itself: the only ones that may reach into private networks.
     pub written: Vec<IpNet>,
+    /// Whose packets it speaks for.
+    pub scope: Scope,
+}
+
+/// A part of a rule that is not in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The rule.
+    pub rule: String,
+    /// The part that has no copy.
+    pub part: PartId,
+    /// The embedded snapshot stands in for it.
+    pub snapshot: bool,
 }
 
 /// All rules, and what the reader should know about their lists.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolved {
     /// The rules in the order of the configuration.
     pub rules: Vec<ResolvedRule>,
+    /// What is missing.
+    pub gaps: Vec<Gap>,
     /// One line each.
     pub warnings: Vec<String>,
 }
@@ -119,152 +135,206 @@ pub struct Resolved {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Match<'a> {
     /// The rule.
-    pub rule: &'a RuleIdentity,
+    pub rule: &'a ResolvedRule,
     /// The list.
-    pub list: &'a str,
+    pub list: &'a List,
     /// The prefix of the list that holds the address; the part of a range around it.
     pub prefix: IpNet,
     /// The origin AS that the list gives; 0 where it gives none.
     pub asn: Asn,
+    /// Since when it is listed, Unix seconds; 0 where that is not known.
+    pub since: i64,
 }
 
-/// Resolves every rule of `config` from the bytes of `files`.
-pub fn resolve(config: &Config, files: &Files) -> Result<Resolved, ResolveError> {
-    let mut warnings = Vec::new();
-    let networks = Networks::read(config, files, &mut warnings)?;
-    let lists = read_lists(files, &mut warnings)?;
-    let rules = config
-        .rules
-        .iter()
-        .map(|rule| resolve_rule(rule, &networks, &lists, &mut warnings))
-        .collect::<Result<_, _>>()?;
-    Ok(Resolved { rules, warnings })
-}
-
-fn read_lists<'f>(files: &'f Files, warnings: &mut Vec<String>) -> Result<BTreeMap<&'f Path, Prefixes>, ResolveError> {
-    let mut lists = BTreeMap::new();
-    for (path, bytes) in &files.lists {
-        let parsed = source::read_list(bytes).map_err(|source| ResolveError::Source { path: path.clone(), source })?;
-        let shown = path.display();
-        warnings.extend(parsed.warnings.iter().map(|warning| format!("{shown}:{}: {}", warning.line, warning.text)));
-        lists.insert(path.as_path(), parsed.prefixes);
-    }
-    Ok(lists)
-}
-
-/// What the ASN tables say of the ASes that rules name.
-struct Networks {
-    by_asn: BTreeMap<Asn, Prefixes>,
-    /// The ASes of the embedded snapshot, where that is the table.
-    embedded: Option<Vec<Asn>>,
-}
-
-impl Networks {
-    fn read(config: &Config, files: &Files, warnings: &mut Vec<String>) -> Result<Self, ResolveError> {
-        let asns: BTreeSet<Asn> = config.rules.iter().flat_map(asns_of).map(|(asn, _)| asn).collect();
-        if asns.is_empty() {
-            return Ok(Self { by_asn: BTreeMap::new(), embedded: None });
-        }
-        let embedded = files.asn_tables.is_empty();
-        let snapshot = (PathBuf::from("embedded snapshot"), catalog::embedded_table().to_vec());
-        let tables = if embedded { std::slice::from_ref(&snapshot) } else { &files.asn_tables };
-        let wanted = if embedded { Wanted::All } else { Wanted::Only(asns) };
-        let mut by_asn: BTreeMap<Asn, Prefixes> = BTreeMap::new();
-        for (path, bytes) in tables {
-            let table: AsnTable = source::read_asn_table(bytes, &wanted)
-                .map_err(|source| ResolveError::Source { path: path.clone(), source })?;
-            let shown = path.display();
-            let lines = table.parsed.warnings.iter();
-            warnings.extend(lines.map(|warning| format!("{shown}:{}: {}", warning.line, warning.text)));
-            for row in table.parsed.prefixes.v4 {
-                by_asn.entry(row.asn).or_default().v4.push(row);
-            }
-            for row in table.parsed.prefixes.v6 {
-                by_asn.entry(row.asn).or_default().v6.push(row);
-            }
-        }
-        let embedded = embedded.then(|| by_asn.keys().copied().collect());
-        Ok(Self { by_asn, embedded })
-    }
-}
-
-/// The ASes a rule names, each with the name of its list.
-fn asns_of(rule: &RuleConfig) -> impl Iterator<Item = (Asn, String)> {
-    let services = rule.services.iter().filter_map(|id| catalog::service(id));
-    services
-        .flat_map(|service| service.asns.iter().map(|&asn| (asn, format!("service {}", service.id))))
-        .chain(rule.asns.iter().map(|&asn| (asn, format!("AS{asn}"))))
-}
-
-fn resolve_rule(
-    rule: &RuleConfig,
-    networks: &Networks,
-    files: &BTreeMap<&Path, Prefixes>,
-    warnings: &mut Vec<String>,
-) -> Result<ResolvedRule, ResolveError> {
-    let name = &rule.identity.name;
-    let mut lists: Vec<List> = Vec::new();
-    let mut add = |name: String, prefixes: Prefixes| match lists.iter_mut().find(|list| list.name == name) {
-        Some(list) => list.prefixes.append(prefixes),
-        None => lists.push(List { name, prefixes }),
-    };
-    let mut absent = Vec::new();
-    for (asn, list) in asns_of(rule) {
-        match (networks.by_asn.get(&asn), &networks.embedded) {
-            (Some(prefixes), _) => add(list, prefixes.clone()),
-            (None, Some(known)) => {
-                return Err(ResolveError::NotEmbedded { rule: name.clone(), asn, known: known.clone() });
-            }
-            (None, None) => {
-                warnings.push(format!("rule \"{name}\": no ASN table lists AS{asn}"));
-                absent.push(asn);
-            }
+/// Resolves every rule of `config` from the copies of its parts.
+pub fn resolve(config: &Config, copies: &Copies) -> Result<Resolved, ResolveError> {
+    let mut resolved = Resolved::default();
+    for (id, copy) in copies {
+        // A named source's warnings are known since it was taken over.
+        if id.source().is_none() {
+            resolved.warnings.extend(copy.warnings.iter().map(|warning| shown_warning(id, warning)));
         }
     }
-    for path in &rule.files {
-        let prefixes = files.get(path.as_path()).cloned().unwrap_or_default();
-        if prefixes.is_empty() {
-            warnings.push(format!("rule \"{name}\": {} lists nothing", path.display()));
-        }
-        add(path.display().to_string(), prefixes);
-    }
-    let mut written = Prefixes::default();
-    rule.prefixes.iter().for_each(|&net| written.push_net(net, 0));
-    if !written.is_empty() {
-        add("prefixes".into(), written);
-    }
-    if lists.iter().all(|list| list.prefixes.is_empty()) {
-        let why = if absent.is_empty() {
-            "its files are empty; remove the rule or give it a list".into()
-        } else {
-            format!("no ASN table lists {}; check the numbers and the tables", AsnList(&absent))
+    let wanted: BTreeSet<Asn> =
+        config.rules.iter().flat_map(|rule| asns_of(config, rule)).map(|(asn, _)| asn).collect();
+    let origins = Origins::new(config, copies, wanted.into_iter());
+    for rule in &config.rules {
+        let mut resolving = Resolving {
+            config,
+            copies,
+            origins: &origins,
+            rule,
+            lists: Vec::new(),
+            silent: Vec::new(),
+            into: &mut resolved,
         };
-        return Err(ResolveError::Empty { rule: name.clone(), why });
+        let rule = resolving.run()?;
+        resolved.rules.push(rule);
     }
-    if !rule.allow_wide {
-        lists.iter().try_for_each(|list| check_width(name, list))?;
-    }
-    Ok(ResolvedRule { identity: rule.identity.clone(), lists, written: rule.prefixes.clone() })
+    Ok(resolved)
 }
 
-fn check_width(rule: &str, list: &List) -> Result<(), ResolveError> {
-    let wide = |prefix: Option<IpNet>, limit| match prefix {
-        Some(prefix) => {
-            Err(ResolveError::Wide { rule: rule.into(), list: format!("list \"{}\"", list.name), prefix, limit })
+/// `file:3: text` for `line 3: text`.
+fn shown_warning(id: &PartId, warning: &str) -> String {
+    match warning.strip_prefix("line ") {
+        Some(rest) => format!("{id}:{rest}"),
+        None => format!("{id}: {warning}"),
+    }
+}
+
+/// One rule on its way.
+pub(super) struct Resolving<'a> {
+    pub(super) config: &'a Config,
+    pub(super) copies: &'a Copies,
+    pub(super) origins: &'a Origins<'a>,
+    pub(super) rule: &'a RuleConfig,
+    lists: Vec<List>,
+    /// What was named and lists nothing.
+    pub(super) silent: Vec<String>,
+    into: &'a mut Resolved,
+}
+
+impl Resolving<'_> {
+    fn run(&mut self) -> Result<ResolvedRule, ResolveError> {
+        let (config, rule) = (self.config, self.rule);
+        self.check_shared()?;
+        for (asn, list) in asns_of(config, rule) {
+            self.add_asn(asn, &list)?;
         }
-        None => Ok(()),
-    };
-    wide(first_shorter(&list.prefixes.v4, WIDEST_V4, u128::from(u32::MAX >> WIDEST_V4)), WIDEST_V4)?;
-    wide(first_shorter(&list.prefixes.v6, WIDEST_V6, u128::MAX >> WIDEST_V6), WIDEST_V6)
-}
+        for organisation in &rule.organisations {
+            self.add_organisation(organisation)?;
+        }
+        self.check_names();
+        self.check_registry();
+        for name in lists_of(config, rule) {
+            self.add_part(&PartId::Source(name.into(), None), name);
+        }
+        for path in &rule.files {
+            self.add_part(&PartId::List(path.clone()), &path.display().to_string());
+        }
+        if !rule.prefixes.is_empty() {
+            let mut prefixes = Prefixes::default();
+            rule.prefixes.iter().for_each(|&net| prefixes.push_net(net, 0));
+            let batches = vec![Batch { since: 0, prefixes }];
+            self.lists.push(List { name: "prefixes".into(), source: "the configuration".into(), fetched: 0, batches });
+        }
+        self.check_left()?;
+        Ok(ResolvedRule {
+            identity: rule.identity.clone(),
+            lists: std::mem::take(&mut self.lists),
+            written: rule.prefixes.clone(),
+            scope: rule.scope.clone(),
+        })
+    }
 
-/// The first prefix in `ranges` shorter than `limit`. A range that spans no more than `span` cannot hold one.
-fn first_shorter<A: Address>(ranges: &[Listed<A>], limit: u8, span: u128) -> Option<IpNet> {
-    ranges
-        .iter()
-        .filter(|range| range.last.into() - range.first.into() > span)
-        .flat_map(|range| A::cidrs(range.first, range.last))
-        .find(|prefix| prefix.prefix_len() < limit)
+    pub(super) fn name(&self) -> String {
+        self.rule.identity.name.clone()
+    }
+
+    pub(super) fn warn(&mut self, text: &str) {
+        self.into.warnings.push(format!("rule \"{}\": {text}", self.rule.identity.name));
+    }
+
+    fn add_asn(&mut self, asn: Asn, list: &str) -> Result<(), ResolveError> {
+        let answers = self.origins.of(asn);
+        if answers.answers.is_empty() && self.config.asn.is_empty() {
+            let known = self.origins.embedded().collect();
+            return Err(ResolveError::NotEmbedded { rule: self.name(), asn, known });
+        }
+        self.add_answers(asn, list, answers);
+        Ok(())
+    }
+
+    fn add_answers(&mut self, asn: Asn, list: &str, answers: Answers) {
+        let gaps = answers.missing.iter().map(|part| Gap {
+            rule: self.rule.identity.name.clone(),
+            part: part.clone(),
+            snapshot: answers.snapshot,
+        });
+        self.into.gaps.extend(gaps);
+        if answers.invalid > 0 {
+            self.warn(&format!("AS{asn}: {} addresses are another AS's by RPKI and left out", answers.invalid));
+        }
+        if answers.is_empty() && answers.missing.is_empty() {
+            self.warn(&format!("no ASN table lists AS{asn}"));
+            self.silent.push(format!("no ASN table lists AS{asn}"));
+        }
+        for answer in answers.answers {
+            self.add(list, &answer.source, answer.fetched, answer.batches);
+        }
+    }
+
+    fn add_organisation(&mut self, text: &str) -> Result<(), ResolveError> {
+        let Some(pattern) = NamePattern::new(text) else { return Ok(()) };
+        let mut found = self.origins.named(&pattern);
+        let catalog = &self.config.catalog;
+        let allowed = self.rule.allow_shared;
+        let shared: BTreeSet<Asn> =
+            found.keys().copied().filter(|&asn| catalog.shared(asn).is_some() && !allowed).collect();
+        if !shared.is_empty() {
+            self.warn(&format!(
+                "organisation \"{text}\": shared networks are left out ({}); allow_shared = true takes them in",
+                asn_list(&shared)
+            ));
+        }
+        found.retain(|asn, _| !shared.contains(asn) && reserved(*asn).is_none());
+        if found.is_empty() {
+            let why = format!("no ASN table that is at hand names an AS \"{text}\"");
+            self.warn(&why);
+            self.silent.push(why);
+        } else {
+            let names: Vec<String> = found.iter().map(|(asn, name)| format!("AS{asn} {name}")).collect();
+            self.warn(&format!("organisation \"{text}\" is {}", names.join(", ")));
+        }
+        for (asn, _) in found {
+            self.add_asn(asn, &format!("organisation {text}"))?;
+        }
+        Ok(())
+    }
+
+    fn add_part(&mut self, id: &PartId, list: &str) {
+        match self.copies.get(id) {
+            Some(copy) => {
+                if copy.ranges() == 0 {
+                    self.warn(&format!("{id} lists nothing"));
+                    self.silent.push(format!("{id} lists nothing"));
+                }
+                let source = id.source().map_or_else(|| id.to_string(), str::to_owned);
+                self.add(list, &source, copy.provenance.fetched, copy.batches.clone());
+            }
+            None => self.into.gaps.push(Gap { rule: self.name(), part: id.clone(), snapshot: false }),
+        }
+    }
+
+    fn add(&mut self, name: &str, source: &str, fetched: i64, batches: Vec<Batch>) {
+        match self.lists.iter_mut().find(|list| list.name == name && list.source == source) {
+            Some(list) => {
+                list.batches.extend(batches);
+                list.fetched = list.fetched.min(fetched);
+            }
+            None => self.lists.push(List { name: name.into(), source: source.into(), fetched, batches }),
+        }
+    }
+
+    fn check_left(&mut self) -> Result<(), ResolveError> {
+        let mut all = self.lists.iter().flat_map(|list| &list.batches);
+        let waits = self.into.gaps.iter().any(|gap| gap.rule == self.rule.identity.name);
+        if all.all(|batch| batch.prefixes.is_empty()) && !waits {
+            let why = format!("{}; check its names, or give it a list", self.silent.join("; "));
+            return Err(ResolveError::Empty { rule: self.name(), why });
+        }
+        if self.rule.allow_wide {
+            return Ok(());
+        }
+        for list in &self.lists {
+            for batch in &list.batches {
+                if let Err(Refusal::Wide { prefix, limit }) = too_wide(&batch.prefixes) {
+                    return Err(ResolveError::Wide { rule: self.name(), list: list.name.clone(), prefix, limit });
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Resolved {
@@ -280,13 +350,14 @@ impl Resolved {
         let mut matches = Vec::new();
         for rule in &self.rules {
             for list in &rule.lists {
-                let found = match address {
-                    IpAddr::V4(address) => holding(&list.prefixes.v4, u32::from(address)),
-                    IpAddr::V6(address) => holding(&list.prefixes.v6, u128::from(address)),
-                };
-                let list = list.name.as_str();
-                let rule = &rule.identity;
-                matches.extend(found.into_iter().map(|(prefix, asn)| Match { rule, list, prefix, asn }));
+                for Batch { since, prefixes } in &list.batches {
+                    let found = match address {
+                        IpAddr::V4(address) => holding(&prefixes.v4, u32::from(address)),
+                        IpAddr::V6(address) => holding(&prefixes.v6, u128::from(address)),
+                    };
+                    let since = *since;
+                    matches.extend(found.into_iter().map(|(prefix, asn)| Match { rule, list, prefix, asn, since }));
+                }
             }
         }
         matches
@@ -307,8 +378,9 @@ impl ResolvedRule {
     /// The rule as the compiler takes it.
     #[must_use]
     pub fn rule(&self) -> Rule {
-        let v4 = self.lists.iter().flat_map(|list| &list.prefixes.v4).map(|range| (range.first, range.last)).collect();
-        let v6 = self.lists.iter().flat_map(|list| &list.prefixes.v6).map(|range| (range.first, range.last)).collect();
+        let batches = || self.lists.iter().flat_map(|list| &list.batches);
+        let v4 = batches().flat_map(|batch| &batch.prefixes.v4).map(|range| (range.first, range.last)).collect();
+        let v6 = batches().flat_map(|batch| &batch.prefixes.v6).map(|range| (range.first, range.last)).collect();
         Rule { identity: self.identity.clone(), v4, v6 }
     }
 }

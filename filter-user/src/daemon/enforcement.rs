@@ -1,194 +1,93 @@
-//! The loop of the running daemon: executes what signals, clients and readings ask for. Keeps the ruleset that is live
-//! when a new one is refused.
+//! What is enforced: the policy that is live on the devices, and whether it really is. Owns the datapath; decides neither
+//! what is published nor when a source is asked.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use tokio::net::UnixListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::control::{Answer, Client, Request};
+use crate::controller::Policy;
 use crate::datapath::attach::{AttachKind, Attached};
 use crate::datapath::publish::{Datapath, Wanted};
 use crate::datapath::trace::Trace;
 use crate::liveness::{State, Watch};
 use crate::network;
-use crate::process::{self, RunDir};
-use crate::report::{self, DeviceStatus, Status};
+use crate::report::{self, DeviceStatus, Enforced};
 use crate::ruleset::{self, RuleIdentity, Sets};
-use crate::store;
 use crate::tally::Tally;
 
-/// How a daemon runs.
-pub struct Settings<'a> {
-    /// Reads the configuration, at the start and at every reload.
-    pub load: &'a dyn Fn() -> anyhow::Result<Config>,
-    /// The run directory.
-    pub run_dir: PathBuf,
-    /// Log every decision.
-    pub trace: bool,
-    /// Called every second with the status, where someone watches.
-    pub watch: Option<&'a dyn Fn(&Status)>,
-}
-
-/// Runs until it is told to stop. Returns the last status.
-pub fn run(settings: &Settings<'_>) -> anyhow::Result<Status> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
-    runtime.block_on(serve(settings))
-}
-
-async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
-    let config = (settings.load)()?;
-    process::lift_memlock();
-    let run_dir = RunDir::take(&settings.run_dir)?;
-    // Signals are caught before anything is attached, so that none can leave a program behind.
-    let mut signals = Signals::new()?;
-    let mut daemon = Daemon::new(Datapath::new(run_dir.pins(), settings.trace), settings.trace);
-    daemon.publish(config)?;
-
-    let socket = process::socket(&settings.run_dir);
-    let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
-    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("cannot restrict {}", socket.display()))?;
-    let (requests, mut inbox) = mpsc::channel(16);
-    let mut second = interval(Duration::from_secs(1));
-    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut trace = interval(Duration::from_millis(100));
-    trace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-
-    let client = loop {
-        tokio::select! {
-            _ = signals.interrupt.recv() => break None,
-            _ = signals.terminate.recv() => break None,
-            _ = signals.reload.recv() => daemon.reload(settings),
-            Ok((stream, _)) = listener.accept() => {
-                // A client that is slow to ask must not hold up the loop.
-                let requests = requests.clone();
-                tokio::spawn(async move {
-                    if let Ok(Some(asked)) = tokio::time::timeout(CLIENT_TIMEOUT, Client::read(stream)).await {
-                        let _ = requests.send(asked).await;
-                    }
-                });
-            }
-            Some((request, mut client)) = inbox.recv() => match request {
-                Request::Stop => break Some(client),
-                Request::Status => {
-                    let answer = match daemon.status() {
-                        Ok(status) => Answer::Status(Box::new(status)),
-                        Err(error) => Answer::Error(format!("{error:#}")),
-                    };
-                    tokio::spawn(async move { tokio::time::timeout(CLIENT_TIMEOUT, client.answer(&answer)).await });
-                }
-            },
-            _ = second.tick() => {
-                daemon.check_devices();
-                daemon.check_life();
-                if let Some(watch) = settings.watch {
-                    watch(&daemon.status()?);
-                }
-            }
-            _ = trace.tick(), if settings.trace => daemon.flush_trace(),
-        }
-    };
-    let status = daemon.status()?;
-    daemon.flush_trace();
-    daemon.datapath.close()?;
-    drop(run_dir);
-    info!(generation = status.generation, "detached from every device");
-    if let Some(mut client) = client {
-        client.answer(&Answer::Stopped).await;
-    }
-    Ok(status)
-}
-
-/// How long a client may take to ask, or to take its answer.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    reload: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let catch = |kind| signal(kind).context("cannot catch signals");
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-            reload: catch(SignalKind::hangup())?,
-        })
-    }
-}
-
-struct Daemon {
+/// What is enforced.
+pub(super) struct Enforcement {
     datapath: Datapath,
     sets: Sets,
     rules: Vec<RuleIdentity>,
-    config: Config,
+    policy: Option<Arc<Policy>>,
     generation: u64,
     table_bytes: u64,
-    started: Instant,
     watches: BTreeMap<String, Watch>,
     /// Attach kinds that were taken but did not run, by device.
     dead: BTreeMap<String, Vec<AttachKind>>,
     /// Devices that went away while attached, and the index at which they came back and were tried.
     lost: BTreeMap<String, Option<u32>>,
+    /// What the live policy was warned of: each is told once.
+    warned: Vec<String>,
+    /// Parts of rules that are not in force, one line each.
+    degraded: Vec<String>,
     traces: bool,
     trace: Option<Trace>,
 }
 
-impl Daemon {
-    fn new(datapath: Datapath, traces: bool) -> Self {
+impl Enforcement {
+    pub(super) fn new(datapath: Datapath, traces: bool) -> Self {
         Self {
             datapath,
             sets: Sets::default(),
             rules: Vec::new(),
-            config: Config::default(),
+            policy: None,
             generation: 0,
             table_bytes: 0,
-            started: Instant::now(),
             watches: BTreeMap::new(),
             dead: BTreeMap::new(),
             lost: BTreeMap::new(),
+            warned: Vec::new(),
+            degraded: Vec::new(),
             traces,
             trace: None,
         }
     }
 
-    /// Makes `config` live, or leaves everything as it is.
-    fn publish(&mut self, config: Config) -> anyhow::Result<()> {
+    /// Makes `policy` live, or leaves everything as it is.
+    pub(super) fn publish(&mut self, policy: &Arc<Policy>) -> anyhow::Result<()> {
         let begun = Instant::now();
-        let files = store::files(&config)?;
-        let resolved = ruleset::resolve(&config, &files)?;
-        for warning in &resolved.warnings {
-            warn!("{warning}");
-        }
+        let config = &policy.config;
+        let resolved = ruleset::resolve(config, &policy.copies)?;
         let host = network::host().context("cannot read this host's addresses")?;
         let written = resolved.rules.iter().flat_map(|rule| &rule.written);
         let guard = ruleset::guard(&config.never_block, &host, written);
         let rules = resolved.rules();
-        drop((files, resolved));
-        let ruleset = ruleset::compile(&rules, &guard, &mut self.sets)?;
-        let wanted = self.wanted(&config)?;
+        let identities: Vec<RuleIdentity> = rules.iter().map(|rule| rule.identity.clone()).collect();
+        let in_force: Vec<_> = rules.into_iter().filter(|rule| !policy.resting.contains(&rule.identity.name)).collect();
+        let ruleset = ruleset::compile(&in_force, &guard, &mut self.sets)?;
+        let wanted = self.wanted(config)?;
         let refusals = self.datapath.publish(&ruleset, &wanted)?;
+        for warning in resolved.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
+            warn!("{warning}");
+        }
         for refusal in &refusals {
             warn!("{refusal}");
         }
 
         self.generation += 1;
         self.table_bytes = ruleset.tables.bytes() as u64;
-        self.rules = rules.into_iter().map(|rule| rule.identity).collect();
-        self.config = config;
+        self.rules = identities;
+        self.policy = Some(Arc::clone(policy));
+        self.warned = resolved.warnings;
+        self.degraded = report::degraded(&resolved.gaps);
         let attached = |name: &str| self.datapath.attached().iter().any(|attached| attached.device.name == name);
-        let wanted = |name: &str| self.config.interfaces.iter().any(|interface| interface.name == name);
+        let wanted = |name: &str| config.interfaces.iter().any(|interface| interface.name == name);
         self.lost.retain(|name, _| wanted(name) && !attached(name));
         self.watch_devices()?;
         if self.traces {
@@ -203,12 +102,32 @@ impl Daemon {
         info!(
             generation = self.generation,
             rules = self.rules.len(),
+            resting = policy.resting.len(),
             table_bytes = self.table_bytes,
             took_ms = begun.elapsed().as_millis() as u64,
             devices = devices.join(","),
             "published"
         );
         Ok(())
+    }
+
+    /// Publishes what is live once more: devices changed, not the policy.
+    fn publish_again(&mut self) -> anyhow::Result<()> {
+        match self.policy.clone() {
+            Some(policy) => self.publish(&policy),
+            None => Ok(()),
+        }
+    }
+
+    /// What was dead may live under another driver setting: an operator who reloads asks for a new start. Gives back what
+    /// was known, for the case that the reload fails.
+    pub(super) fn forget_dead(&mut self) -> BTreeMap<String, Vec<AttachKind>> {
+        std::mem::take(&mut self.dead)
+    }
+
+    /// Takes back what [`Self::forget_dead`] gave.
+    pub(super) fn remember_dead(&mut self, dead: BTreeMap<String, Vec<AttachKind>>) {
+        self.dead = dead;
     }
 
     fn wanted(&self, config: &Config) -> anyhow::Result<Vec<Wanted>> {
@@ -230,15 +149,6 @@ impl Daemon {
             wanted.push(Wanted { device, kinds, egress: interface.egress });
         }
         Ok(wanted)
-    }
-
-    fn reload(&mut self, settings: &Settings<'_>) {
-        // What was dead may live under another driver setting: the operator asks for a new start.
-        let dead = std::mem::take(&mut self.dead);
-        if let Err(problem) = (settings.load)().and_then(|config| self.publish(config)) {
-            self.dead = dead;
-            error!(generation = self.generation, "reload refused, the ruleset that is live stays: {problem:#}");
-        }
     }
 
     /// Starts to watch devices that were attached just now, and forgets those that are gone.
@@ -267,7 +177,7 @@ impl Daemon {
     }
 
     /// A device that goes away takes its programs along; when it comes back, it is attached anew.
-    fn check_devices(&mut self) {
+    pub(super) fn check_devices(&mut self) {
         let Ok(devices) = network::devices() else { return };
         let gone: Vec<_> = self.datapath.attached().iter().map(|attached| attached.device.clone()).collect();
         for device in gone.into_iter().filter(|device| devices.get(&device.name) != Some(device)) {
@@ -282,13 +192,13 @@ impl Daemon {
             returned |= index.is_some() && index != *tried;
             *tried = index;
         }
-        if returned && let Err(problem) = self.publish(self.config.clone()) {
+        if returned && let Err(problem) = self.publish_again() {
             error!("cannot attach a device that came back: {problem:#}");
         }
     }
 
     /// Holds each device's packets against those its program saw; one that does not run gives way to the next kind.
-    fn check_life(&mut self) {
+    pub(super) fn check_life(&mut self) {
         let Ok(received) = network::received() else { return };
         let now = Instant::now();
         let mut died = Vec::new();
@@ -307,7 +217,8 @@ impl Daemon {
     }
 
     fn bury(&mut self, device: &str, kind: AttachKind) {
-        let choice = self.config.interfaces.iter().find(|interface| interface.name == device).map(|found| found.attach);
+        let interfaces = self.policy.as_ref().map_or(&[][..], |policy| &policy.config.interfaces);
+        let choice = interfaces.iter().find(|interface| interface.name == device).map(|found| found.attach);
         let dead = self.dead.entry(device.into()).or_default();
         dead.push(kind);
         let next = choice.and_then(|choice| AttachKind::allowed(choice).iter().find(|kind| !dead.contains(kind)));
@@ -318,25 +229,32 @@ impl Daemon {
         error!(device, %kind, %next, "NOT ENFORCING: packets arrive and the program does not see them; trying the next attach kind");
         self.datapath.detach(device);
         self.watches.remove(device);
-        if let Err(problem) = self.publish(self.config.clone()) {
+        if let Err(problem) = self.publish_again() {
             error!(device, "cannot attach again: {problem:#}");
         }
     }
 
-    fn flush_trace(&mut self) {
+    pub(super) fn flush_trace(&mut self) {
         if let Some(trace) = &mut self.trace {
             trace.flush();
         }
     }
 
-    fn status(&self) -> anyhow::Result<Status> {
+    /// Detaches from every device.
+    pub(super) fn close(self) -> anyhow::Result<()> {
+        Ok(self.datapath.close()?)
+    }
+
+    /// What is enforced, and what was counted.
+    pub(super) fn status(&self) -> anyhow::Result<Enforced> {
         let sets = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
         let hits = self.datapath.hits(sets).context("cannot read the counters")?;
         let ports = self.datapath.devices_by_port().map(|(port, name, egress)| (port, (name, egress))).collect();
         let totals = report::totals(&self.rules, &self.sets, &ports, &hits);
         let mut seen = Tally::default();
-        let mut devices = Vec::with_capacity(self.config.interfaces.len());
-        for interface in &self.config.interfaces {
+        let interfaces = self.policy.as_ref().map_or(&[][..], |policy| &policy.config.interfaces);
+        let mut devices = Vec::with_capacity(interfaces.len());
+        for interface in interfaces {
             let attached = self.datapath.attached().iter().find(|attached| attached.device.name == interface.name);
             let (packets, parsed, bytes) = self.seen(&interface.name)?;
             let device_seen = Tally { packets, bytes };
@@ -355,19 +273,13 @@ impl Daemon {
                 parsed,
             });
         }
-        Ok(Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            pid: std::process::id(),
-            uptime_secs: self.started.elapsed().as_secs(),
+        Ok(Enforced {
             generation: self.generation,
             table_bytes: self.table_bytes,
             devices,
-            rules: totals.rules,
-            dropped: totals.dropped,
-            monitored: totals.monitored,
-            allowed: totals.allowed,
             seen,
-            counters: totals.counters,
+            totals,
+            degraded: self.degraded.clone(),
         })
     }
 }

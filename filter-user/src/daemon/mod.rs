@@ -1,0 +1,391 @@
+//! The loop of the running daemon: hands signals, clients, answers and time to the controller, and executes what it says.
+//! Keeps the ruleset that is live when a new one is refused.
+
+mod clock;
+mod enforcement;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::control::{Answer, Client, Request};
+use crate::controller::{Command, ConfigText, Controller, Event, Level, Load, Outcome, Policy, Saved, Start, Waiting};
+use crate::datapath::publish::Datapath;
+use crate::fetch::{self, Question};
+use crate::process::{self, RunDir};
+use crate::report::Status;
+use crate::ruleset::parts::PartId;
+use crate::source::copy::Copy;
+use crate::store::{self, Store};
+use clock::Clock;
+use enforcement::Enforcement;
+
+/// How a daemon runs.
+pub struct Settings<'a> {
+    /// Reads the configuration, at the start and at every reload; with its text, where it comes from a file.
+    pub load: &'a dyn Fn() -> anyhow::Result<(Config, Option<ConfigText>)>,
+    /// Completes a configuration that was stored by what the command line adds.
+    pub complete: &'a dyn Fn(Config) -> anyhow::Result<Config>,
+    /// The run directory.
+    pub run_dir: PathBuf,
+    /// Where copies and what must survive a restart are kept.
+    pub state_dir: PathBuf,
+    /// Log every decision.
+    pub trace: bool,
+    /// Called every second with the status, where someone watches.
+    pub watch: Option<&'a dyn Fn(&Status)>,
+}
+
+/// Runs until it is told to stop. Returns the last status.
+pub fn run(settings: &Settings<'_>) -> anyhow::Result<Status> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
+    let given = (settings.load)()?;
+    process::lift_memlock();
+    let run_dir = RunDir::take(&settings.run_dir)?;
+    // Signals are caught before anything is attached, so that none can leave a program behind.
+    let mut signals = Signals::new()?;
+    let (answers, mut answered) = mpsc::channel(16);
+    let mut daemon = Daemon {
+        settings,
+        clock: Clock::start(),
+        controller: Controller::new(u64::from(std::process::id())),
+        enforcement: Enforcement::new(Datapath::new(run_dir.pins(), settings.trace), settings.trace),
+        store: Store::new(&settings.state_dir),
+        unsaved: BTreeMap::new(),
+        answers,
+    };
+    daemon.start(given)?;
+
+    let socket = process::socket(&settings.run_dir);
+    let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot restrict {}", socket.display()))?;
+    let (requests, mut inbox) = mpsc::channel(16);
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut trace = interval(Duration::from_millis(100));
+    trace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+
+    let client = loop {
+        tokio::select! {
+            _ = signals.interrupt.recv() => break None,
+            _ = signals.terminate.recv() => break None,
+            _ = signals.reload.recv() => daemon.reload(),
+            Ok((stream, _)) = listener.accept() => {
+                // A client that is slow to ask must not hold up the loop.
+                let requests = requests.clone();
+                tokio::spawn(async move {
+                    if let Ok(Some(asked)) = tokio::time::timeout(CLIENT_TIMEOUT, Client::read(stream)).await {
+                        let _ = requests.send(asked).await;
+                    }
+                });
+            }
+            Some((request, mut client)) = inbox.recv() => match daemon.serve(request) {
+                Some(answer) => {
+                    tokio::spawn(async move { tokio::time::timeout(CLIENT_TIMEOUT, client.answer(&answer)).await });
+                }
+                None => break Some(client),
+            },
+            Some((part, outcome)) = answered.recv() => {
+                daemon.happens(Event::Fetched(part, outcome)).unwrap_or_default();
+            }
+            _ = second.tick() => {
+                daemon.enforcement.check_devices();
+                daemon.enforcement.check_life();
+                daemon.happens(Event::Tick).unwrap_or_default();
+                daemon.write_again();
+                if let Some(watch) = settings.watch {
+                    watch(&daemon.status()?);
+                }
+            }
+            _ = trace.tick(), if settings.trace => daemon.enforcement.flush_trace(),
+        }
+    };
+    let status = daemon.status()?;
+    daemon.enforcement.flush_trace();
+    daemon.enforcement.close()?;
+    drop(run_dir);
+    info!(generation = status.generation, "detached from every device");
+    if let Some(mut client) = client {
+        client.answer(&Answer::Stopped).await;
+    }
+    Ok(status)
+}
+
+/// How long a client may take to ask, or to take its answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("cannot catch signals");
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+            reload: catch(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// What is to be written to the state directory.
+#[derive(Clone)]
+enum Unsaved {
+    Copy(PartId, Arc<Copy>),
+    State(Box<Saved>),
+}
+
+struct Daemon<'a> {
+    settings: &'a Settings<'a>,
+    clock: Clock,
+    controller: Controller,
+    enforcement: Enforcement,
+    store: Store,
+    /// What the state directory should hold and does not, by what it is.
+    unsaved: BTreeMap<String, Unsaved>,
+    answers: mpsc::Sender<(PartId, Outcome)>,
+}
+
+impl Daemon<'_> {
+    /// Starts with the configuration that is given, or with what an earlier daemon left unfinished.
+    fn start(&mut self, given: (Config, Option<ConfigText>)) -> anyhow::Result<()> {
+        let saved = self.store.saved().unwrap_or_else(|problem| {
+            warn!("what was saved before is lost: {problem}");
+            Saved::default()
+        });
+        match saved.start(given.1.as_ref(), self.clock.now().unix) {
+            Start::Given => self.load(given, None),
+            Start::Waiting { config, before, left } => {
+                warn!(
+                    left_secs = left.as_secs(),
+                    "an applied change is not confirmed yet: it goes back unless confirmed"
+                );
+                let waiting = self
+                    .policy_of(&before)
+                    .map(|before| Waiting { before: Arc::new(before), until: self.clock.now().up + left });
+                let waiting = waiting
+                    .inspect_err(|problem| error!("cannot go back to the configuration before: {problem:#}"))
+                    .ok();
+                self.controller.resume(waiting, None);
+                self.load_text(config)
+            }
+            Start::Confirmed { config, rejected } => {
+                error!(
+                    "the configuration file holds a change that was rolled back; running the one before. Correct the file, or confirm the change: weir apply --confirm 90s"
+                );
+                self.controller.resume(None, Some(rejected));
+                self.load_text(config)
+            }
+        }
+    }
+
+    fn load_text(&mut self, text: ConfigText) -> anyhow::Result<()> {
+        let config = (self.settings.complete)(store::parse(&text.path, text.text.as_bytes())?)?;
+        self.load((config, Some(text)), None)
+    }
+
+    /// The policy that `text` stands for, with the copies that are stored.
+    fn policy_of(&self, text: &ConfigText) -> anyhow::Result<Policy> {
+        let config = (self.settings.complete)(store::parse(&text.path, text.text.as_bytes())?)?;
+        let mut copies = store::files(&config, self.clock.now().unix)?;
+        copies.extend(self.store.copies(&config).0);
+        Ok(Policy { config: Arc::new(config), text: Some(Arc::new(text.clone())), copies, resting: BTreeSet::new() })
+    }
+
+    /// Makes a configuration take effect.
+    fn load(&mut self, (config, text): (Config, Option<ConfigText>), confirm: Option<Duration>) -> anyhow::Result<()> {
+        let files = store::files(&config, self.clock.now().unix)?;
+        let (stored, problems) = self.store.copies(&config);
+        for problem in problems {
+            error!("{problem}");
+        }
+        self.happens(Event::Load(Box::new(Load { config, text, files, stored, confirm })))
+    }
+
+    fn reload(&mut self) {
+        if let Err(problem) = self.try_reload(None) {
+            error!("reload refused, the ruleset that is live stays: {problem:#}");
+        }
+    }
+
+    fn try_reload(&mut self, confirm: Option<Duration>) -> anyhow::Result<()> {
+        let dead = self.enforcement.forget_dead();
+        let result = (self.settings.load)().and_then(|given| {
+            if confirm.is_some() && given.1.is_none() {
+                return Err(anyhow!("this weir runs without a configuration file: there is nothing to go back to"));
+            }
+            self.load(given, confirm)
+        });
+        if result.is_err() {
+            self.enforcement.remember_dead(dead);
+        }
+        result
+    }
+
+    /// Hands an event to the controller and executes what it says. The error is that of a publish.
+    fn happens(&mut self, event: Event) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        let mut commands = self.controller.handle(event, self.clock.now());
+        while !commands.is_empty() {
+            let mut next = Vec::new();
+            for command in commands {
+                let Command::Publish(policy) = command else {
+                    self.execute(command);
+                    continue;
+                };
+                let published = self.enforcement.publish(&policy);
+                let told = published.as_ref().map(|&()| ()).map_err(|problem| format!("{problem:#}"));
+                next.extend(self.controller.handle(Event::Published(told), self.clock.now()));
+                result = published;
+            }
+            commands = next;
+        }
+        result
+    }
+
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::Fetch(job) => {
+                let Some(policy) = self.controller.live() else { return };
+                let question = Question::new(&job, &policy.config.fetch);
+                let answers = self.answers.clone();
+                tokio::spawn(async move {
+                    let outcome = fetch::ask_apart(&question).await;
+                    let _ = answers.send((job.part, outcome)).await;
+                });
+            }
+            Command::Keep(id, copy) => self.write(format!("the copy of source {id}"), Unsaved::Copy(id, copy)),
+            Command::Save(saved) => self.write("the state".into(), Unsaved::State(Box::new(saved))),
+            Command::Say(Level::Info, text) => info!("{text}"),
+            Command::Say(Level::Warning, text) => warn!("{text}"),
+            Command::Say(Level::Error, text) => error!("{text}"),
+            Command::Publish(_) => {}
+        }
+    }
+
+    /// Writes to the state directory. Where that fails, it costs what a restart would find, not the filter; it is tried
+    /// again every second.
+    fn write(&mut self, what: String, content: Unsaved) {
+        let written = match &content {
+            Unsaved::Copy(id, copy) => self.store.keep(id, copy),
+            Unsaved::State(saved) => self.store.save(saved),
+        };
+        match written {
+            Ok(()) => {
+                if self.unsaved.remove(&what).is_some() {
+                    info!("{what} is stored now");
+                }
+            }
+            Err(problem) => {
+                if self.unsaved.insert(what.clone(), content).is_none() {
+                    let directory = self.settings.state_dir.display();
+                    error!("{what} cannot be stored in {directory}: {problem}; it is kept in memory");
+                }
+            }
+        }
+    }
+
+    fn write_again(&mut self) {
+        for (what, content) in self.unsaved.clone() {
+            self.write(what, content);
+        }
+    }
+
+    /// Serves a client; `None` where it asks for the end.
+    fn serve(&mut self, request: Request) -> Option<Answer> {
+        let done = |result: anyhow::Result<()>, text: String| match result {
+            Ok(()) => Answer::Done(text),
+            Err(problem) => Answer::Error(format!("{problem:#}")),
+        };
+        Some(match request {
+            Request::Stop => return None,
+            Request::Status => match self.status() {
+                Ok(status) => Answer::Status(Box::new(status)),
+                Err(error) => Answer::Error(format!("{error:#}")),
+            },
+            Request::Apply { confirm } => {
+                let result = self.try_reload(confirm.map(Duration::from_secs));
+                let text = match confirm {
+                    Some(seconds) => format!("applied; it goes back in {seconds} s unless you run: weir confirm"),
+                    None => "applied".into(),
+                };
+                done(result, text)
+            }
+            Request::Confirm if self.controller.unconfirmed(self.clock.now()).is_none() => {
+                Answer::Error("nothing waits for a confirmation".into())
+            }
+            Request::Confirm => done(self.happens(Event::Confirm), "confirmed".into()),
+            Request::Rollback if self.controller.unconfirmed(self.clock.now()).is_none() => Answer::Error(
+                "nothing waits for a confirmation: to go back further, change the file and apply it".into(),
+            ),
+            Request::Rollback => done(self.happens(Event::RollBack), "rolled back".into()),
+            Request::Update { accept } => self.update(accept),
+        })
+    }
+
+    fn update(&mut self, accept: BTreeSet<String>) -> Answer {
+        let lists = self.controller.lists(self.clock.now());
+        if lists.is_empty() {
+            return Answer::Error("the configuration names no source that could be asked".into());
+        }
+        let known: BTreeSet<&str> = lists.iter().map(|list| list.source.as_str()).collect();
+        if let Some(stranger) = accept.iter().find(|name| !known.contains(name.as_str())) {
+            let known: Vec<&str> = known.into_iter().collect();
+            return Answer::Error(format!("no source \"{stranger}\" is in use; in use: {}", known.join(", ")));
+        }
+        let count = lists.len();
+        match self.happens(Event::Update(accept)) {
+            Ok(()) => Answer::Done(format!("asking for {count} documents")),
+            Err(problem) => Answer::Error(format!("{problem:#}")),
+        }
+    }
+
+    fn status(&self) -> anyhow::Result<Status> {
+        let now = self.clock.now();
+        let mut enforced = self.enforcement.status()?;
+        let directory = self.settings.state_dir.display();
+        let unsaved = self.unsaved.keys();
+        enforced
+            .degraded
+            .extend(unsaved.map(|what| format!("{what} cannot be stored in {directory}: a restart would not find it")));
+        let live = self.controller.live();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_secs: now.up.as_secs(),
+            generation: enforced.generation,
+            table_bytes: enforced.table_bytes,
+            config: live.and_then(|policy| policy.text.as_ref()).map(|text| text.path.display().to_string()),
+            devices: enforced.devices,
+            rules: enforced.totals.rules,
+            dropped: enforced.totals.dropped,
+            monitored: enforced.totals.monitored,
+            allowed: enforced.totals.allowed,
+            seen: enforced.seen,
+            counters: enforced.totals.counters,
+            lists: self.controller.lists(now),
+            degraded: enforced.degraded,
+            resting: live.map(|policy| policy.resting.iter().cloned().collect()).unwrap_or_default(),
+            unconfirmed_secs: self.controller.unconfirmed(now),
+            rejected: self.controller.rejected().map(str::to_owned),
+        })
+    }
+}

@@ -1,0 +1,5 @@
+//! stub
+use crate::prefix::Asn;
+pub fn queries(_asn: Asn) -> String {
+    String::new()
+}
