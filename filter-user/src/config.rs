@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::catalog;
+use crate::catalog::{self, Catalog};
 use crate::prefix::Asn;
 use crate::ruleset::{RuleAction, RuleDirection, RuleIdentity};
 
@@ -280,8 +280,7 @@ pub fn check_service(id: &str) -> Result<(), String> {
     if catalog::service(id).is_some() {
         return Ok(());
     }
-    let known: Vec<_> = catalog::services().iter().map(|service| service.id).collect();
-    Err(format!("service \"{id}\" is not in the catalog; accepted: {}", known.join(", ")))
+    Err(Catalog::embedded().no_such_service(id))
 }
 
 /// A prefix or bare address, without host bits.
@@ -389,7 +388,7 @@ mod tests {
             ),
             (
                 &rule("services = [\"tiktak\"]"),
-                "etc/weir.toml:4: rule \"x\": service \"tiktak\" is not in the catalog; accepted: tiktok",
+                "etc/weir.toml:4: rule \"x\": service \"tiktak\" is not in the catalog; did you mean tiktok? `weir",
             ),
             (&rule("asns = [0]"), "etc/weir.toml:4: rule \"x\": asns: 0 is no AS number; accepted: 1 to 4294967295"),
             (&rule("asns = [\"AS1\"]"), "etc/weir.toml:4: rule \"x\": asns: \"AS1\" is no AS number; accepted: 1 to"),

@@ -192,8 +192,14 @@ impl Networks {
 fn asns_of(rule: &RuleConfig) -> impl Iterator<Item = (Asn, String)> {
     let services = rule.services.iter().filter_map(|id| catalog::service(id));
     services
-        .flat_map(|service| service.asns.iter().map(|&asn| (asn, format!("service {}", service.id))))
+        .flat_map(|service| service.networks.iter().map(move |network| (service, network)))
+        .filter(|(_, network)| !network.dormant)
+        .map(|(service, network)| (network.asn, format!("service {}", service.id)))
         .chain(rule.asns.iter().map(|&asn| (asn, format!("AS{asn}"))))
+}
+
+fn has_networks(service: &str) -> bool {
+    catalog::service(service).is_some_and(|service| service.networks.iter().any(|network| !network.dormant))
 }
 
 fn resolve_rule(
@@ -221,6 +227,12 @@ fn resolve_rule(
             }
         }
     }
+    let nowhere: Vec<&str> = rule.services.iter().map(String::as_str).filter(|id| !has_networks(id)).collect();
+    warnings.extend(nowhere.iter().map(|id| {
+        format!(
+            "rule \"{name}\": service {id} has no networks of its own; `weir catalog show {id}` says what carries it"
+        )
+    }));
     for path in &rule.files {
         let prefixes = files.get(path.as_path()).cloned().unwrap_or_default();
         if prefixes.is_empty() {
@@ -234,7 +246,10 @@ fn resolve_rule(
         add("prefixes".into(), written);
     }
     if lists.iter().all(|list| list.prefixes.is_empty()) {
-        let why = if absent.is_empty() {
+        let why = if !nowhere.is_empty() && rule.files.is_empty() && absent.is_empty() {
+            let nowhere = nowhere.join(", ");
+            format!("the services have no networks of their own: {nowhere}; `weir catalog show` says what carries them")
+        } else if absent.is_empty() {
             "its files are empty; remove the rule or give it a list".into()
         } else {
             format!("no ASN table lists {}; check the numbers and the tables", AsnList(&absent))
