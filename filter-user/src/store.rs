@@ -3,7 +3,9 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::ruleset::resolve::Files;
 
@@ -38,6 +40,14 @@ pub fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ReadError> {
 /// Reads the configuration file at `path` and checks it.
 pub fn config(path: &Path) -> anyhow::Result<Config> {
     Ok(Config::parse(path, &read("configuration", path)?)?)
+}
+
+/// The embedded catalog, with the operator's entries at `path`.
+pub fn catalog(path: Option<&Path>) -> anyhow::Result<Arc<Catalog>> {
+    let embedded = Catalog::embedded();
+    let Some(path) = path else { return Ok(embedded) };
+    let own = Catalog::parse(path, &read("catalog", path)?)?;
+    Ok(Arc::new(embedded.with(&own)))
 }
 
 /// Reads every file that `config` names.

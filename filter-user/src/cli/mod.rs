@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::catalog::CatalogError;
 use crate::config::ConfigError;
 use crate::store::ReadError;
 
+mod catalog;
 mod check;
 mod explain;
 mod generate;
@@ -37,6 +39,7 @@ enum Verb {
     Run(run::Run),
     Check(check::Check),
     Explain(explain::Explain),
+    Catalog(catalog::Catalog),
     Replay(replay::Replay),
     Status(status::ShowStatus),
     Stop(stop::Stop),
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Verb::Run(verb) => verb.execute(),
         Verb::Check(verb) => verb.execute(),
         Verb::Explain(verb) => verb.execute(),
+        Verb::Catalog(verb) => verb.execute(),
         Verb::Replay(verb) => verb.execute(),
         Verb::Status(verb) => verb.execute(),
         Verb::Stop(verb) => verb.execute(),
@@ -80,7 +84,7 @@ struct Usage(String);
 
 fn is_invalid(error: &anyhow::Error) -> bool {
     use crate::ruleset::resolve::ResolveError;
-    error.is::<ConfigError>() || error.is::<ResolveError>() || error.is::<Usage>()
+    error.is::<ConfigError>() || error.is::<CatalogError>() || error.is::<ResolveError>() || error.is::<Usage>()
 }
 
 /// The error and its causes. A cause that the text before it quotes already is not told twice.
