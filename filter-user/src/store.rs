@@ -78,11 +78,16 @@ pub fn config(path: &Path) -> anyhow::Result<(Config, ConfigText)> {
 
 /// Checks a configuration that was read from `path` before.
 pub fn parse(path: &Path, bytes: &[u8]) -> anyhow::Result<Config> {
-    let catalog = match Config::catalog_file(path, bytes)? {
-        Some(file) => Arc::new(Catalog::embedded().with(&Catalog::parse(&file, &read("catalog", &file)?)?)),
-        None => Catalog::embedded(),
-    };
+    let catalog = catalog(Config::catalog_file(path, bytes)?.as_deref())?;
     Ok(Config::parse(path, bytes, catalog)?)
+}
+
+/// The embedded catalog, with the operator's entries at `path`.
+pub fn catalog(path: Option<&Path>) -> anyhow::Result<Arc<Catalog>> {
+    let embedded = Catalog::embedded();
+    let Some(path) = path else { return Ok(embedded) };
+    let own = Catalog::parse(path, &read("catalog", path)?)?;
+    Ok(Arc::new(embedded.with(&own)))
 }
 
 /// Reads every list and table that `config` names as a file. `now` in Unix seconds.

@@ -38,7 +38,7 @@ impl Man {
         manual.render_description_section(&mut page)?;
         manual.render_options_section(&mut page)?;
         for verb in Arguments::command().get_subcommands() {
-            render_verb(verb, &mut page)?;
+            render_verb("weir", verb, &mut page)?;
         }
         manual.render_extra_section(&mut page)?;
         print(&String::from_utf8_lossy(&page))?;
@@ -46,15 +46,16 @@ impl Man {
     }
 }
 
-/// A section for one verb: a page of its own for each would hide them.
-fn render_verb(verb: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
-    writeln!(page, ".SH WEIR {}", verb.get_name().to_uppercase())?;
-    let verb = clap_mangen::Man::new(verb.clone());
+/// A section for one verb, and for each verb below it: a page of its own for each would hide them.
+fn render_verb(above: &str, verb: &clap::Command, page: &mut Vec<u8>) -> std::io::Result<()> {
+    let name = format!("{above} {}", verb.get_name());
+    writeln!(page, ".SH {}", name.to_uppercase())?;
+    let manual = clap_mangen::Man::new(verb.clone());
     for render in [clap_mangen::Man::render_description_section, clap_mangen::Man::render_options_section] {
         let mut section = Vec::new();
-        render(&verb, &mut section)?;
+        render(&manual, &mut section)?;
         // Headings of a verb stand below the verb's own.
         page.extend(String::from_utf8_lossy(&section).replace(".SH ", ".SS ").into_bytes());
     }
-    Ok(())
+    verb.get_subcommands().try_for_each(|verb| render_verb(&name, verb, page))
 }

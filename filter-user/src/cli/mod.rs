@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::catalog::CatalogError;
 use crate::config::ConfigError;
 use crate::store::{ContentError, CutError, ReadError};
 
 mod apply;
+mod catalog;
 mod check;
 mod explain;
 mod generate;
@@ -45,6 +47,7 @@ enum Verb {
     Rollback(apply::Rollback),
     Update(apply::Update),
     Fetch(apply::Fetch),
+    Catalog(catalog::Catalog),
     Replay(replay::Replay),
     Status(status::ShowStatus),
     Stop(stop::Stop),
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Verb::Rollback(verb) => verb.execute(),
         Verb::Update(verb) => verb.execute(),
         Verb::Fetch(_) => apply::Fetch::execute(),
+        Verb::Catalog(verb) => verb.execute(),
         Verb::Replay(verb) => verb.execute(),
         Verb::Status(verb) => verb.execute(),
         Verb::Stop(verb) => verb.execute(),
@@ -95,6 +99,7 @@ struct Usage(String);
 fn is_invalid(error: &anyhow::Error) -> bool {
     use crate::ruleset::resolve::ResolveError;
     error.is::<ConfigError>()
+        || error.is::<CatalogError>()
         || error.is::<ResolveError>()
         || error.is::<ContentError>()
         || error.is::<CutError>()

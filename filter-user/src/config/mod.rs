@@ -287,7 +287,7 @@ mod tests {
             ),
             (
                 &rule("services = [\"tiktak\"]"),
-                "etc/weir.toml:4: rule \"x\": service \"tiktak\" is not in the catalog; did you mean tiktok",
+                "etc/weir.toml:4: rule \"x\": service \"tiktak\" is not in the catalog; did you mean tiktok? `weir",
             ),
             (&rule("asns = [0]"), "etc/weir.toml:4: rule \"x\": asns: 0 is no AS number; accepted: 1 to 4294967295"),
             (&rule("asns = [\"AS1\"]"), "etc/weir.toml:4: rule \"x\": asns: \"AS1\" is no AS number; accepted: 1 to"),
@@ -311,7 +311,7 @@ mod tests {
             ("[asn]\ntable = 1", "etc/weir.toml:2: unknown field `table`, expected one of `tables`, `sources`"),
             (
                 &rule("services = [\"social-media\"]"),
-                "etc/weir.toml:4: rule \"x\": \"social-media\" is a category, not a service: write categories = [",
+                "etc/weir.toml:4: rule \"x\": \"social-media\" is a category, not a service",
             ),
             (
                 &rule("categories = [\"social\"]"),

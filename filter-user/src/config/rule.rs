@@ -215,9 +215,9 @@ pub fn check_service(catalog: &Catalog, id: &str) -> Result<String, String> {
         return Ok(id.into());
     }
     if catalog.category(id).is_some() {
-        return Err(format!("\"{id}\" is a category, not a service: write categories = [\"{id}\"]"));
+        return Err(format!("\"{id}\" is a category, not a service; write categories = [\"{id}\"]"));
     }
-    Err(format!("service \"{id}\" is not in the catalog; {}", suggestion(catalog, id)))
+    Err(catalog.no_such_service(id))
 }
 
 fn check_category(catalog: &Catalog, id: &str) -> Result<String, String> {
@@ -226,13 +226,6 @@ fn check_category(catalog: &Catalog, id: &str) -> Result<String, String> {
     }
     let known: Vec<&str> = catalog.categories().iter().map(|category| category.id.as_str()).collect();
     Err(format!("category \"{id}\" is not in the catalog; accepted: {}", known.join(", ")))
-}
-
-fn suggestion(catalog: &Catalog, id: &str) -> String {
-    match catalog.nearest(id).as_slice() {
-        [] => "see `weir catalog list`".into(),
-        near => format!("did you mean {}? See `weir catalog list`", near.join(", ")),
-    }
 }
 
 /// One letter would match half the Internet.

@@ -10,6 +10,11 @@ use crate::catalog;
 use crate::prefix::{AddressSet, Asn, reserved};
 use crate::source::copy::Copy;
 
+/// Whether nothing of a service can be blocked by address.
+fn is_nowhere(service: &catalog::Service) -> bool {
+    service.lists.is_empty() && service.networks.iter().all(|network| network.dormant)
+}
+
 impl Resolving<'_> {
     pub(super) fn check_shared(&mut self) -> Result<(), ResolveError> {
         let catalog = &self.config.catalog;
@@ -19,17 +24,16 @@ impl Resolving<'_> {
                 let what = format!("service \"{id}\"");
                 return Err(ResolveError::Shared { rule: self.name(), what, operator: service.name.clone() });
             }
-            if service.networks.is_empty() && service.lists.is_empty() {
-                self.silent.push(format!("service \"{id}\" has no networks of its own"));
+            if is_nowhere(service) {
+                self.silent.push(format!("service {id} has no networks of its own"));
                 self.warn(&format!(
-                    "service \"{id}\" has no networks of its own and is not blocked by address: {}",
-                    service.note
+                    "service {id} has no networks of its own; `weir catalog show {id}` says what carries it"
                 ));
             }
         }
         for id in &self.rule.categories {
             let left_out = |service: &&catalog::Service| service.shared && !self.rule.allow_shared;
-            let nameless = |service: &&catalog::Service| service.networks.is_empty() && service.lists.is_empty();
+            let nameless = |service: &&catalog::Service| is_nowhere(service);
             let shared: Vec<_> = catalog.services_of(id).filter(left_out).map(|service| service.id.clone()).collect();
             let by_name: Vec<_> = catalog.services_of(id).filter(nameless).map(|service| service.id.clone()).collect();
             if !shared.is_empty() {

@@ -78,7 +78,7 @@ fn an_invalid_configuration_is_refused_as_file_and_line_with_exit_code_2() {
         (
             "an unknown service",
             &rule("services = [\"tiktok\",\n\"tiktak\"]"),
-            "weir.toml:5: rule \"r\": service \"tiktak\" is not in the catalog; accepted: tiktok",
+            "weir.toml:5: rule \"r\": service \"tiktak\" is not in the catalog; did you mean tiktok? `weir catalog list` shows all",
         ),
         (
             "AS0",

@@ -2,7 +2,13 @@
 
 use crate::{run, succeeds};
 
-const VERBS: [&str; 8] = ["run", "check", "explain", "replay", "status", "stop", "completion", "man"];
+const VERBS: [&str; 9] = ["run", "check", "explain", "catalog", "replay", "status", "stop", "completion", "man"];
+/// Verbs below a verb.
+const NESTED: [&str; 2] = ["catalog list", "catalog show"];
+
+fn all_verbs() -> impl Iterator<Item = &'static str> {
+    VERBS.into_iter().chain(NESTED)
+}
 
 fn help(arguments: &[&str]) -> String {
     let output = succeeds(run(&[], arguments));
@@ -26,8 +32,9 @@ fn help_names_every_verb_the_exit_codes_and_a_first_command() {
 
 #[test]
 fn help_of_every_verb_shows_an_example_and_describes_every_option() {
-    for verb in VERBS {
-        let text = help(&[verb, "--help"]);
+    for verb in all_verbs() {
+        let words: Vec<&str> = verb.split(' ').collect();
+        let text = help(&[&words, &["--help"][..]].concat());
         let example = text.split_once("Example").map(|(_, examples)| examples.contains(&format!("weir {verb}")));
         assert_eq!(example, Some(true), "{verb} shows no example:\n{text}");
         for line in text.lines().filter(|line| line.trim_start().starts_with('-')) {
@@ -38,20 +45,23 @@ fn help_of_every_verb_shows_an_example_and_describes_every_option() {
             text.lines().all(|line| line.chars().count() <= 120),
             "{verb}: a line is too long for a terminal\n{text}"
         );
-        assert_eq!(help(&["help", verb]), text);
+        assert_eq!(help(&[&["help"], &words[..]].concat()), text);
     }
 }
 
 #[test]
 fn the_examples_of_help_are_accepted_by_the_parser() {
-    for verb in VERBS {
-        let text = help(&[verb, "--help"]);
+    for verb in all_verbs() {
+        let text = help(&verb.split(' ').chain(["--help"]).collect::<Vec<_>>());
         let commands = text.lines().filter_map(|line| line.trim_start().strip_prefix("weir "));
         for command in commands {
             // Two spaces divide a command from its explanation; a pipe ends it.
             let command = command.split("  ").next().unwrap().split('|').next().unwrap();
             let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
-            assert_eq!(help(&words), text, "{command}");
+            // A verb with verbs below it shows one of these.
+            let below = NESTED.into_iter().find(|below| command.starts_with(below));
+            let expected = below.map_or(text.clone(), |below| help(&["help", &below[..7], &below[8..]]));
+            assert_eq!(help(&words), expected, "{command}");
         }
     }
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod catalog;
 mod configuration;
 mod documents;
 mod explain;

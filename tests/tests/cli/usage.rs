@@ -65,7 +65,7 @@ fn a_command_line_that_cannot_be_meant_is_refused_with_exit_code_2() {
         (
             "a service nobody knows",
             &["check", "--service", "tiktak"],
-            "service \"tiktak\" is not in the catalog; accepted: tiktok",
+            "service \"tiktak\" is not in the catalog; did you mean tiktok? `weir catalog list` shows all",
         ),
         (
             "the same service twice",
@@ -155,11 +155,13 @@ fn into_closed_pipe(verb: &[&str]) -> Output {
     }
 }
 
-const VERBS: [&[&str]; 6] = [
+const VERBS: [&[&str]; 8] = [
     &["check", "--service", "tiktok"],
     &["check", "--service", "tiktok", "--json"],
     &["explain", "--service", "tiktok", "71.18.1.1"],
     &["explain", "--service", "tiktok", "71.18.1.1", "--json"],
+    &["catalog", "list"],
+    &["catalog", "show", "tiktok", "--json"],
     &["completion", "bash"],
     &["man"],
 ];
