@@ -3,6 +3,7 @@
 pub mod compile;
 pub mod guard;
 pub mod resolve;
+pub mod schedule;
 pub mod scope;
 pub mod sets;
 pub mod table;
@@ -10,5 +11,6 @@ pub mod table;
 pub use compile::{Guard, Rule, Ruleset, compile};
 pub use guard::{Host, guard};
 pub use resolve::{Resolved, resolve};
+pub use schedule::{Schedule, ScheduleError, Window};
 pub use scope::Scope;
 pub use sets::{RuleAction, RuleDirection, RuleIdentity, Sets};
