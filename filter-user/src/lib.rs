@@ -5,8 +5,8 @@
 //! - [`source`] turns list formats into [`prefix`] sets; [`capture`] turns captures into frames.
 //! - [`ruleset`] resolves rules to lists and compiles them into tables.
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
-//! - [`network`] and [`process`] know this host, [`control`] the socket, [`report`] what the counters
-//!   mean, [`tally`] what they count.
+//! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
+//!   what the counters mean, [`tally`] what they count.
 
 pub mod capture;
 pub mod catalog;
@@ -15,6 +15,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod datapath;
+pub mod flows;
 pub mod liveness;
 pub mod network;
 pub mod prefix;

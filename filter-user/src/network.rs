@@ -1,8 +1,8 @@
 //! The devices, addresses and gateways of this host: the only reader of the kernel's network state. Changes nothing.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
 
@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
+use crate::flows;
 use crate::ruleset::Host;
 
 /// A network device.
@@ -179,6 +180,26 @@ fn parse_received(text: &str) -> BTreeMap<String, u64> {
         Some((name.trim().to_owned(), counters.split_ascii_whitespace().nth(1)?.parse().ok()?))
     };
     text.lines().filter_map(line).collect()
+}
+
+/// The text of the kernel's list of live flows (`nf_conntrack`), for [`flows::parse`]; one line more than that reads, so
+/// that it sees that there are more. `None` where this kernel has no such list or does not let us read it.
+pub fn flows() -> io::Result<Option<String>> {
+    // Not /proc/net, which is that of the process: the calling thread may be in another namespace.
+    let file = match File::open("/proc/thread-self/net/nf_conntrack") {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            return Ok(None);
+        }
+        opened => opened?,
+    };
+    let (mut file, mut text) = (BufReader::new(file), Vec::new());
+    for _ in 0..=flows::MAX_LINES {
+        if file.read_until(b'\n', &mut text)? == 0 {
+            break;
+        }
+    }
+    // A security context need not be text.
+    Ok(Some(String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Gateways of IPv4 default routes (`/proc/net/route`: hexadecimal words in the CPU's byte order).
