@@ -53,7 +53,8 @@ impl Drop for EchoServer {
     }
 }
 
-fn readable(socket: &impl AsFd) -> bool {
+/// Whether the socket has something to read, or a connection to accept, before it is time to look whether to stop.
+pub(crate) fn readable(socket: &impl AsFd) -> bool {
     let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     poll(&mut waiting, PollTimeout::try_from(TURN).unwrap()).is_ok_and(|ready| ready > 0)
 }

@@ -3,6 +3,7 @@
 //! - [`frame`] says frames in words; `random` makes broken ones from a seed.
 //! - [`netns`] makes namespaces, devices and addresses; [`lab`] makes a LAN client, a router and a WAN server of them.
 //! - [`socket`] sends and receives raw frames, exactly counted; [`echo`] probes what gets through.
+//! - [`feed`] is a web server of lists that misbehaves at will, and remembers who asked.
 //! - [`tagged`] carries IP over VLAN tags and PPPoE sessions without the kernel's drivers.
 //! - [`weir`] runs the binary.
 //!
@@ -18,6 +19,7 @@
 )]
 
 pub mod echo;
+pub mod feed;
 pub mod frame;
 pub mod lab;
 pub mod netns;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::TcpStream;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::libc;
@@ -71,6 +72,15 @@ pub(crate) fn set_hardware(tun: &File, hardware: u16) -> io::Result<()> {
     // SAFETY: TUNSETLINK takes the type itself, and no pointer.
     let result = unsafe { libc::ioctl(tun.as_raw_fd(), TUNSETLINK, libc::c_ulong::from(hardware)) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// How many bytes written to a TCP socket its peer has not acknowledged yet (tcp(7), `SIOCOUTQ`).
+#[expect(unsafe_code, reason = "nix has no SIOCOUTQ")]
+pub(crate) fn unacknowledged(stream: &TcpStream) -> io::Result<libc::c_int> {
+    let mut bytes = 0;
+    // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int, which `bytes` is and which outlives the call.
+    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(bytes) }
 }
 
 /// Detaches the BPF link with this id, whoever holds it (kernel 5.9).
