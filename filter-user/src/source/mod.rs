@@ -2,12 +2,20 @@
 //!
 //! Formats are told apart by their content, never by a file name:
 //!
-//! | bytes                                   | as a list      | as an ASN table |
-//! |-----------------------------------------|----------------|-----------------|
-//! | start with 1f 8b                        | `gzip`, then the rows below      ||
-//! | a tar or zip archive                    | refused        | refused         |
-//! | MaxMind metadata marker near the end    | refused        | `mmdb`          |
-//! | anything else                           | `list`         | `asn_table`     |
+//! | bytes                                            | as a list  | as an ASN table |
+//! |--------------------------------------------------|------------|-----------------|
+//! | start with 1f 8b                                 | `gzip`, then the rows below ||
+//! | a tar or zip archive                             | refused    | refused         |
+//! | `MaxMind` metadata marker near the end           | refused    | `mmdb`          |
+//! | JSON with `asn` and `prefixes` or `subnets`      | `ipverse`  | `ipverse`       |
+//! | JSON with `data` and `data_call_name`            | `ripestat` | `ripestat`      |
+//! | JSON lines with `CIDR` and `ASN`                 | refused    | `bgptools`      |
+//! | JSON lines with `cidr`, or `asn` and `rir`       | `spamhaus` | refused         |
+//! | JSON with `roas`                                 | refused    | refused; `vrp` where VRPs are asked for |
+//! | other JSON                                       | refused    | refused         |
+//! | a first row that names `network` and AS columns  | refused    | `geolite`       |
+//! | a first row of prefix and origin, tabs between   | refused    | `pfx2as`        |
+//! | anything else                                    | `list`     | `asn_table`     |
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +25,18 @@ use crate::prefix::{Asn, Prefixes};
 
 pub mod announced;
 pub mod asn_table;
+pub mod bgptools;
+pub mod field;
+pub mod geolite;
 pub mod gzip;
+pub mod ipverse;
+pub mod json;
 pub mod list;
 pub mod mmdb;
+pub mod pfx2as;
+pub mod ripestat;
+pub mod spamhaus;
+pub mod vrp;
 
 /// What a source's bytes say, and what the reader should know about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -180,33 +197,134 @@ pub enum SourceError {
     /// A `MaxMind` database cannot be read or holds no ASNs.
     #[error(transparent)]
     Mmdb(#[from] mmdb::MmdbError),
+    /// A JSON document cannot be read.
+    #[error(transparent)]
+    Json(#[from] json::JsonError),
+    /// An ipverse document cannot be read.
+    #[error(transparent)]
+    Ipverse(#[from] ipverse::IpverseError),
+    /// A reply of `RIPEstat` cannot be read or is none.
+    #[error(transparent)]
+    Ripestat(#[from] ripestat::RipestatError),
+    /// A row of bgp.tools' table cannot be read.
+    #[error(transparent)]
+    BgpTools(#[from] bgptools::BgpToolsError),
+    /// A line of Spamhaus DROP cannot be read.
+    #[error(transparent)]
+    Spamhaus(#[from] spamhaus::SpamhausError),
+    /// A row of a CSV table of networks cannot be read.
+    #[error(transparent)]
+    Geolite(#[from] geolite::GeoliteError),
+    /// A row of a text table of routes cannot be read.
+    #[error(transparent)]
+    Pfx2as(#[from] pfx2as::Pfx2asError),
+    /// An entry of a list of VRPs cannot be read.
+    #[error(transparent)]
+    Vrp(#[from] vrp::VrpError),
     /// An archive stands where one file is expected.
     #[error("is a {0} archive; unpack it and name the file inside")]
     Archive(&'static str),
-    /// A database stands where a list is expected.
-    #[error("is a MaxMind database, not a list; name it under [asn] tables and its AS numbers in a rule")]
-    DatabaseAsList,
+    /// An ASN table stands where a list is expected.
+    #[error("is {0}, not a list; name it under [asn] tables and its AS numbers in a rule")]
+    TableAsList(&'static str),
+    /// A list stands where an ASN table is expected.
+    #[error("is Spamhaus DROP, a list that names no AS; name it in a rule's `files`")]
+    DropAsTable,
+    /// VRPs stand where prefixes that someone announces are expected.
+    #[error(
+        "is a list of RPKI VRPs, which says who may announce a prefix and not who does; use a prefix list or an ASN table here"
+    )]
+    Vrps,
+    /// Something else stands where VRPs are expected.
+    #[error("is no JSON with RPKI VRPs under `roas`; use what rpki-client or Routinator write with their json output")]
+    NotVrps,
+    /// JSON of another kind.
+    #[error(
+        "is JSON of no kind that is read: ipverse aggregated.json, RIPEstat announced-prefixes, Spamhaus DROP (as a list), \
+         bgp.tools table.jsonl (as an ASN table); use one of these, or the text form of this source"
+    )]
+    OtherJson,
     /// An ASN table has nothing in it.
     #[error("no rows: the ASN table names no origin AS; download it again")]
     NoRows,
 }
 
+/// What a source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Mmdb,
+    Ipverse,
+    Ripestat,
+    BgpTools,
+    Spamhaus,
+    Vrps,
+    OtherJson,
+    Geolite,
+    Pfx2as,
+    /// A list or a text table of ranges, whichever is asked for.
+    Text,
+}
+
+impl Format {
+    /// The format of unpacked `bytes`.
+    fn of(bytes: &[u8]) -> Result<Self, SourceError> {
+        let text = without_bom(bytes);
+        // Conditions in the order of the table above, one line for each.
+        Ok(match () {
+            () if mmdb::is_mmdb(bytes) => Self::Mmdb,
+            () if json::is_json(text) => json::format_of(text)?,
+            () if geolite::has_header(text) => Self::Geolite,
+            () if pfx2as::is_pfx2as(text) => Self::Pfx2as,
+            () => Self::Text,
+        })
+    }
+}
+
 /// Reads a list of prefixes, addresses and ranges, gzip-compressed or not.
 pub fn read_list(bytes: &[u8]) -> Result<Parsed, SourceError> {
     let bytes = unpacked(bytes)?;
-    if mmdb::is_mmdb(&bytes) {
-        return Err(SourceError::DatabaseAsList);
-    }
-    Ok(list::parse(&bytes)?)
+    Ok(match Format::of(&bytes)? {
+        Format::Mmdb => return Err(SourceError::TableAsList("a MaxMind database")),
+        Format::Ipverse => ipverse::parse_list(&bytes)?,
+        Format::Ripestat => ripestat::parse_list(&bytes)?,
+        Format::BgpTools => return Err(SourceError::TableAsList("bgp.tools' table of all routes")),
+        Format::Spamhaus => spamhaus::parse(&bytes)?,
+        Format::Vrps => return Err(SourceError::Vrps),
+        Format::OtherJson => return Err(SourceError::OtherJson),
+        Format::Geolite => return Err(SourceError::TableAsList("a CSV table of networks and their ASes")),
+        Format::Pfx2as => return Err(SourceError::TableAsList("a table of routes and their origin ASes")),
+        Format::Text => list::parse(&bytes)?,
+    })
 }
 
-/// Reads the rows of the wanted ASes from an ASN table, text or `MaxMind` database, gzip-compressed or not.
+/// Reads the rows of the wanted ASes from an ASN table, gzip-compressed or not.
 ///
 /// A table that has rows but none of a wanted AS is no error: IPv4 and IPv6 often come in two tables.
 pub fn read_asn_table(bytes: &[u8], wanted: &Wanted) -> Result<AsnTable, SourceError> {
     let bytes = unpacked(bytes)?;
-    let table = if mmdb::is_mmdb(&bytes) { mmdb::parse(&bytes, wanted)? } else { asn_table::parse(&bytes, wanted)? };
+    let table = match Format::of(&bytes)? {
+        Format::Mmdb => mmdb::parse(&bytes, wanted)?,
+        Format::Ipverse => ipverse::parse(&bytes, wanted)?,
+        Format::Ripestat => ripestat::parse(&bytes, wanted)?,
+        Format::BgpTools => bgptools::parse(&bytes, wanted)?,
+        Format::Spamhaus => return Err(spamhaus::parse(&bytes).map_or_else(Into::into, |_| SourceError::DropAsTable)),
+        Format::Vrps => return Err(SourceError::Vrps),
+        Format::OtherJson => return Err(SourceError::OtherJson),
+        Format::Geolite => geolite::parse(&bytes, wanted)?,
+        Format::Pfx2as => pfx2as::parse(&bytes, wanted)?,
+        Format::Text => asn_table::parse(&bytes, wanted)?,
+    };
     if table.rows == 0 { Err(SourceError::NoRows) } else { Ok(table) }
+}
+
+/// Reads RPKI VRPs from the JSON of rpki-client or Routinator, gzip-compressed or not: each prefix with the AS that may
+/// announce it. AS0 is kept: a prefix of AS0 nobody may announce (RFC 6483 section 4).
+pub fn read_vrps(bytes: &[u8]) -> Result<Prefixes, SourceError> {
+    let bytes = unpacked(bytes)?;
+    match Format::of(&bytes)? {
+        Format::Vrps => Ok(vrp::parse(&bytes)?),
+        _ => Err(SourceError::NotVrps),
+    }
 }
 
 /// The content of `bytes` without its compression; archives of several files are refused by name.
@@ -245,6 +363,12 @@ fn organisation(name: &[u8]) -> String {
 /// The text without the byte order mark that some editors put in front.
 fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// The lines with their numbers from 1, without their ends; those with nothing in them are left out.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let lines = without_bom(bytes).split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    (1..).zip(lines).filter(|(_, line)| !line.trim_ascii().is_empty())
 }
 
 #[cfg(test)]
@@ -289,6 +413,200 @@ mod tests {
     fn compressed_lists_are_read_like_plain_ones() {
         let parsed = read_list(&gzip::tests::compressed(b"192.0.2.0/24\n")).unwrap();
         assert_eq!(parsed.prefixes.v4, [Listed { first: 0xc000_0200, last: 0xc000_02ff, asn: 0 }]);
+    }
+
+    const VRPS: &str = r#"{"roas":[{"asn":7,"prefix":"192.0.2.0/24","maxLength":24}]}"#;
+    const NET: Listed<u32> = Listed { first: 0xc000_0200, last: 0xc000_02ff, asn: 7 };
+
+    /// One source of each text format, with 192.0.2.0/24 of AS7 in it.
+    const SOURCES: [(Format, &str); 10] = [
+        (Format::Ipverse, r#"{"asn":7,"prefixes":{"ipv4":["192.0.2.0/24"]}}"#),
+        (
+            Format::Ripestat,
+            r#"{"status":"ok","status_code":200,"data":{"resource":"7","latest_time":"t","prefixes":[
+                {"prefix":"192.0.2.0/24","timelines":[{"endtime":"t"}]}]}}"#,
+        ),
+        (Format::BgpTools, r#"{"CIDR":"192.0.2.0/24","ASN":7,"Hits":100}"#),
+        (Format::Spamhaus, "{\"cidr\":\"192.0.2.0/24\"}\n{\"type\":\"metadata\",\"records\":1}"),
+        (Format::Vrps, VRPS),
+        (Format::OtherJson, r#"[{"prefix":"192.0.2.0/24","asn":7}]"#),
+        (Format::Geolite, "network,autonomous_system_number,autonomous_system_organization\n192.0.2.0/24,7,\"X\"\n"),
+        (Format::Pfx2as, "192.0.2.0\t24\t7\n"),
+        (Format::Text, "192.0.2.0,192.0.2.255,7,X\n"),
+        (Format::Text, "192.0.2.0/24\n"),
+    ];
+
+    #[test]
+    fn each_format_is_known_by_its_content_whatever_the_compression_and_line_ends() {
+        for (format, text) in SOURCES {
+            for text in [text.to_owned(), text.replace('\n', "\r\n"), format!("\u{feff}{text}"), format!("\n {text}\n")]
+            {
+                let spaced = text.starts_with("\n ");
+                assert_eq!(Format::of(text.as_bytes()).unwrap(), format, "{text}");
+                for bytes in [text.as_bytes().to_vec(), gzip::tests::compressed(text.as_bytes())] {
+                    let table = read_asn_table(&bytes, &Wanted::Only([7].into()));
+                    match format {
+                        Format::Spamhaus | Format::Vrps | Format::OtherJson => assert!(table.is_err(), "{text}"),
+                        Format::Text if !text.contains(',') => assert!(table.is_err(), "{text}"),
+                        // The header and the first column of a CSV table start their line.
+                        Format::Geolite | Format::Text if spaced => (),
+                        _ => assert_eq!(table.unwrap().parsed.prefixes.v4, [NET], "{text}"),
+                    }
+                    let list = read_list(&bytes);
+                    match format {
+                        Format::Ipverse | Format::Ripestat => assert_eq!(list.unwrap().prefixes.v4, [NET], "{text}"),
+                        Format::Spamhaus => assert_eq!(list.unwrap().prefixes.v4, [Listed { asn: 0, ..NET }], "{text}"),
+                        Format::Text if !text.contains(',') => assert_eq!(list.unwrap().prefixes.v4.len(), 1, "{text}"),
+                        _ => assert!(list.is_err(), "{text}"),
+                    }
+                    assert_eq!(read_vrps(&bytes).is_ok(), format == Format::Vrps, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_in_the_place_of_another_is_refused_with_a_remedy() {
+        let list = |text: &str| read_list(text.as_bytes()).unwrap_err().to_string();
+        let table = |text: &str| read_asn_table(text.as_bytes(), &Wanted::All).unwrap_err().to_string();
+        let text = |format| SOURCES.iter().find(|source| source.0 == format).unwrap().1;
+        for (format, what) in [
+            (Format::BgpTools, "bgp.tools' table of all routes"),
+            (Format::Geolite, "a CSV table of networks and their ASes"),
+            (Format::Pfx2as, "a table of routes and their origin ASes"),
+        ] {
+            let says = format!("is {what}, not a list; name it under [asn] tables and its AS numbers in a rule");
+            assert_eq!(list(text(format)), says);
+        }
+        assert_eq!(
+            table(text(Format::Spamhaus)),
+            "is Spamhaus DROP, a list that names no AS; name it in a rule's `files`"
+        );
+        let says = "is a list of RPKI VRPs, which says who may announce a prefix and not who does; use a prefix list or \
+                    an ASN table here";
+        assert_eq!((list(VRPS), table(VRPS)), (says.to_owned(), says.to_owned()));
+        let says = "is JSON of no kind that is read: ipverse aggregated.json, RIPEstat announced-prefixes, Spamhaus DROP \
+                    (as a list), bgp.tools table.jsonl (as an ASN table); use one of these, or the text form of this \
+                    source";
+        for json in ["{}", "[]", r#"{"a": 1}"#, r#"{"prefixes":[{"ip_prefix":"192.0.2.0/24"}]}"#] {
+            assert_eq!((list(json), table(json)), (says.to_owned(), says.to_owned()));
+        }
+        let vrps = read_vrps(b"192.0.2.0/24\n").unwrap_err().to_string();
+        assert_eq!(
+            vrps,
+            "is no JSON with RPKI VRPs under `roas`; use what rpki-client or Routinator write with their json output"
+        );
+        for html in ["<!DOCTYPE html>\n<html>", "<html>"] {
+            assert!(
+                list(html).contains("is a web page, not a list")
+                    && table(html).contains("is a web page, not an ASN table")
+            );
+            assert!(read_vrps(html.as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_prefix_is_no_list_either_where_it_is_about_one_as() {
+        let text = r#"{"status":"ok","status_code":200,"data":{"resource":"7","latest_time":"t","prefixes":[]}}"#;
+        let error = read_list(text.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, "RIPEstat lists no prefix that AS7 announces now; check the AS number");
+    }
+
+    #[test]
+    fn an_answer_without_a_prefix_is_no_table() {
+        for text in [
+            r#"{"asn":7,"prefixes":{"ipv4":[],"ipv6":[]}}"#,
+            r#"{"status":"ok","status_code":200,"data":{"resource":"7","latest_time":"t","prefixes":[]}}"#,
+            r#"{"CIDR":"192.0.2.0/24","ASN":7,"Hits":99}"#,
+            "network,asn\n",
+            "192.0.2.0/24\t{7}\n",
+        ] {
+            assert_eq!(read_asn_table(text.as_bytes(), &Wanted::All), Err(SourceError::NoRows), "{text}");
+        }
+    }
+
+    /// A megabyte each: what takes time or memory by the square of its length does not end.
+    #[test]
+    fn hostile_sources_end_soon_in_one_short_line() {
+        const SIZE: usize = 1 << 20;
+        let fill = |start: &str, filling: &str| start.to_owned() + &filling.repeat(SIZE / filling.len());
+        let mut hostile = vec![
+            fill("", "["),
+            fill("", "{\"a\":"),
+            fill("", "\0"),
+            fill("", "\u{feff}"),
+            fill("", "\""),
+            fill("", "_"),
+            fill("", "\t"),
+            fill("", ","),
+            fill("", "#"),
+            fill("", "# Entries : 1 unique IPs\n"),
+            fill("", "1.1.1.1/8\n"),
+            fill("192.0.2.0/24\t", "1_"),
+            fill("192.0.2.0/24\t", "_"),
+            fill("192.0.2.0/24\t", "{"),
+            fill("", "::/0\t1_2_3\n"),
+            fill("", "::1/0\t{1}\n"),
+            fill("", "0.0.0.0\t0\t1\n"),
+            fill("", "0.0.0.0\t"),
+            fill("network,asn\n", "\""),
+            fill("network,asn\n192.0.2.0/24,\"", "\"\""),
+            fill("network,asn\n", ","),
+            fill("network,asn\n", "::1/0,1\n"),
+            fill("network,asn,as_name\n", "::1/0,1,\"a\"\n"),
+            fill("network,asn,", "asn,"),
+            fill("{", "\"a\":1,"),
+            fill("{\"data\":1,", "\"asn\":1,"),
+            fill("{\"", "\\u0000"),
+            fill("{\"roas\":", "["),
+            fill("{\"roas\":[", "[],"),
+            fill("{\"roas\":[{\"x\":", "["),
+            fill("{\"roas\":[{\"asn\":\"", "\u{200b}"),
+            fill("{\"roas\":[{\"prefix\":\"", "\\u0000"),
+            fill("{\"roas\":[", "{\"asn\":1,\"prefix\":\"::/0\"},"),
+            fill("{\"roas\":[{\"asn\":1,\"prefix\":\"::1/0\"},", "{},"),
+            fill("{\"roas\":[{\"asn\":1,\"prefix\":\"::1/0\"},", "["),
+            fill("{\"asn\":1,\"prefixes\":{\"ipv4\":", "["),
+            fill("{\"asn\":1,\"prefixes\":{\"ipv4\":[", "\"::1/0\","),
+            fill("{\"asn\":1,\"prefixes\":{\"ipv4\":[\"", "1"),
+            fill("{\"asn\":1,\"subnets\":{\"x\":", "{\"x\":"),
+            fill("{\"data\":{\"prefixes\":[", "[],"),
+            fill("", "{\"CIDR\":\"::1/0\",\"ASN\":1,\"Hits\":1}\n"),
+            fill("", "{\"CIDR\":\"::1/0\",\"ASN\":1,\"Hits\":100}\n"),
+            fill("{\"CIDR\":\"", "\u{1b}"),
+            fill("{\"CIDR\":0,\"ASN\":", "9"),
+            fill("", "{\"cidr\":\"::1/0\"}\n"),
+            fill("{\"cidr\":1}\n", "{\n"),
+            fill("{\"type\":\"metadata\",\"records\":", "1"),
+            fill(
+                "{\"type\":\"metadata\",\"records\":1}\n",
+                "{\"type\":\"metadata\",\"records\":18446744073709551615}\n",
+            ),
+        ];
+        hostile.push(format!(
+            "{{\"status\":\"error\",\"status_code\":400,\"data\":1,\"messages\":[{}[\"\",\"\"]]}}",
+            fill("", "[\"error\",\"no\"],")
+        ));
+        let patterns = vec![NamePattern::new("a b").unwrap()];
+        for text in hostile {
+            let start: String = text.chars().take(80).collect();
+            let results = [
+                read_list(text.as_bytes()).map(|parsed| parsed.warnings.len()),
+                read_asn_table(text.as_bytes(), &Wanted::All).map(|table| table.parsed.warnings.len()),
+                read_asn_table(text.as_bytes(), &Wanted::Named([1].into(), patterns.clone()))
+                    .map(|table| table.parsed.warnings.len()),
+                read_vrps(text.as_bytes()).map(|_| 0),
+            ];
+            for result in results {
+                match result {
+                    Ok(warnings) => assert!(warnings <= 21, "{start:?}: {warnings}"),
+                    Err(error) => {
+                        let error = error.to_string();
+                        assert!(error.len() < 1000 && !error.contains(char::is_control), "{start:?}: {error}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
