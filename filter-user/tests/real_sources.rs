@@ -142,28 +142,11 @@ fn netsets_hold_what_their_header_counts() {
 }
 
 #[test]
-fn both_forms_of_spamhaus_drop_hold_the_same_prefixes() {
-    let Some([text, ndjson, v6]) = files(
-        "both_forms_of_spamhaus_drop_hold_the_same_prefixes",
-        [
-            "lists/spamhaus/drop.2025-04-15.txt",
-            "lists/spamhaus/drop_v4.2025-04-15.json",
-            "lists/spamhaus/dropv6.2018-11-01.txt",
-        ],
-    ) else {
+fn the_old_text_form_of_spamhaus_drop_is_read() {
+    let Some([v6]) = files("the_old_text_form_of_spamhaus_drop_is_read", ["lists/spamhaus/dropv6.2018-11-01.txt"])
+    else {
         return;
     };
-    let parsed = read_list(&text).unwrap();
-    let mut expected = Prefixes::default();
-    for record in std::str::from_utf8(&ndjson).unwrap().lines() {
-        if let Some(net) = json(record.as_bytes()).get("cidr") {
-            expected.push_net(net.as_str().unwrap().parse().unwrap(), 0);
-        }
-    }
-    assert_eq!(parsed.prefixes.v4.len(), 1406);
-    assert_eq!(set(&parsed.prefixes.v4), set(&expected.v4));
-    let error = read_list(&ndjson).unwrap_err().to_string();
-    assert!(error.starts_with("line 1: \"{\\\"cidr\\\":") && error.contains("is JSON, not a list"), "{error}");
     let parsed = read_list(&v6).unwrap();
     assert_eq!((parsed.prefixes.v4.len(), parsed.prefixes.v6.len(), parsed.warnings.len()), (0, 56, 0));
 }

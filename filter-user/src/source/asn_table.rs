@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 
+use super::field::{bare, read_asn, read_integer, read_ipv4};
 use super::{AsnTable, Place, Wanted, organisation, without_bom};
 use crate::prefix::{Asn, Listed, Prefixes};
 
@@ -155,30 +156,6 @@ fn is_header(row: &[u8], layout: Layout) -> bool {
     }) && fields.nth(1).is_none_or(|field| read_asn(field).is_none())
 }
 
-/// A field without spaces and quotes around it; addresses and ASNs hold neither inside.
-fn bare(field: &[u8]) -> &[u8] {
-    let field = field.trim_ascii();
-    field.strip_prefix(b"\"").and_then(|field| field.strip_suffix(b"\"")).unwrap_or(field)
-}
-
-fn read_asn(field: &[u8]) -> Option<Asn> {
-    let field = bare(field);
-    let number = match field {
-        [b'A' | b'a', b'S' | b's', number @ ..] | number => number,
-    };
-    read_integer(number)?.try_into().ok()
-}
-
-/// A decimal integer; saturates, so that one too large is told from text.
-fn read_integer(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0_u64, |value, &byte| {
-        byte.is_ascii_digit().then(|| value.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
-    })
-}
-
 /// One end of a range.
 enum End {
     V4(u32),
@@ -199,28 +176,6 @@ fn read_end(field: &[u8]) -> Result<End, Refusal> {
         Ok(address) => Ok(End::V6(address.into())),
         Err(_) => Err(AsnTableError::Address),
     }
-}
-
-/// A dotted quad without leading zeros, read as `Ipv4Addr::from_str` does; with that a whole table takes twice as long.
-fn read_ipv4(field: &[u8]) -> Option<u32> {
-    let mut octets = 0;
-    let mut address = 0;
-    for octet in field.split(|&byte| byte == b'.') {
-        let value = match *octet {
-            [ones] => digit(ones)?,
-            [b'0', ..] => return None,
-            [tens, ones] => 10 * digit(tens)? + digit(ones)?,
-            [hundreds, tens, ones] => 100 * digit(hundreds)? + 10 * digit(tens)? + digit(ones)?,
-            _ => return None,
-        };
-        octets += 1;
-        address = (address << 8) | u32::from(u8::try_from(value).ok()?);
-    }
-    (octets == 4).then_some(address)
-}
-
-fn digit(byte: u8) -> Option<u32> {
-    byte.is_ascii_digit().then(|| u32::from(byte - b'0'))
 }
 
 fn push_range(start: &[u8], end: &[u8], asn: Asn, prefixes: &mut Prefixes) -> Result<(), Refusal> {
@@ -389,11 +344,6 @@ mod tests {
                     prop_assert_eq!(table.organisations.get(asn).map(String::as_str), Some(name.trim()));
                 }
             }
-        }
-
-        #[test]
-        fn dotted_quads_are_read_as_std_reads_them(text in "([0-9]{1,3}\\.){3}[0-9]{1,3}|[0-9.:x]{0,16}") {
-            prop_assert_eq!(read_ipv4(text.as_bytes()), text.parse::<Ipv4Addr>().ok().map(u32::from));
         }
 
         #[test]

@@ -4,7 +4,8 @@
 //! One entry a line, IPv4 and IPv6 mixed: a CIDR prefix (RFC 4632, RFC 4291 section 2.3), an address, or an inclusive
 //! range `first-last` (iprange's and `PeerGuardian`'s form; spaces around the dash allowed). A comment runs from `#`
 //! (`FireHOL` netsets) or `;` (Spamhaus DROP) to the end of the line and may hold any bytes. Blank lines, CRLF, a UTF-8
-//! byte order mark and a missing last newline are all fine. No origin AS is named: `asn` is 0 throughout.
+//! byte order mark and a missing last newline are all fine. No origin AS is named: `asn` is 0 throughout. `FireHOL` says
+//! in a comment how many entries there are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -60,23 +61,48 @@ pub enum ListError {
 /// The variant of the error, still to be told the place.
 type Refusal = fn(Place) -> ListError;
 
+/// Lines that are each named in a warning of their own; beyond these a list is more wrong than any warning can help.
+const NAMED: u64 = 20;
+
 /// Reads a whole list. An empty one is no error: whether it may be empty is for the caller to judge.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, ListError> {
     let mut parsed = Parsed::default();
+    let mut masked_lines = 0;
     for (line, raw) in (1..).zip(without_bom(bytes).split(|&byte| byte == b'\n')) {
         // The comment goes first: in old feeds it is where Latin-1 names are.
         let entry = raw.split(|byte| b"#;".contains(byte)).next().unwrap_or_default().trim_ascii();
         if entry.is_empty() {
+            if let Some(entries) = declared(raw) {
+                // Netsets put together in one file are added up.
+                parsed.declared = Some(parsed.declared.unwrap_or(0).saturating_add(entries));
+            }
             continue;
         }
         let refused = |refusal: Refusal| refusal(Place::new(line, entry));
         let text = std::str::from_utf8(entry).map_err(|_| refused(ListError::NotUtf8))?;
         if let Some(masked) = read_entry(text, &mut parsed.prefixes).map_err(refused)? {
-            let text = format!("{} has host bits set; taken as {masked}", quoted(entry));
-            parsed.warnings.push(Warning { line, text });
+            masked_lines += 1;
+            if masked_lines <= NAMED {
+                let text = format!("{} has host bits set; taken as {masked}", quoted(entry));
+                parsed.warnings.push(Warning { line, text });
+            }
         }
     }
+    if let (Some(last), more @ 1..) = (parsed.warnings.last(), masked_lines.saturating_sub(NAMED)) {
+        let text = format!("host bits are set in {more} lines more, each taken without them");
+        parsed.warnings.push(Warning { line: last.line, text });
+    }
     Ok(parsed)
+}
+
+/// The number of entries that a line of `FireHOL`'s header gives: `# Entries : 2744 subnets, 619265499 unique IPs`, or
+/// `# Entries : 12 unique IPs` where all entries are addresses.
+fn declared(line: &[u8]) -> Option<u64> {
+    let header = line.strip_prefix(b"#")?.trim_ascii_start().strip_prefix(b"Entries")?;
+    let counts = std::str::from_utf8(header.trim_ascii_start().strip_prefix(b":")?).ok()?.trim();
+    let unique = counts.strip_suffix(" unique IPs")?;
+    let entries = unique.split_once(" subnets, ").map_or(unique, |(subnets, _)| subnets);
+    entries.parse().ok().filter(|_| !entries.starts_with('+'))
 }
 
 /// Adds one entry; returns the prefix it became when its host bits had to be cleared.
@@ -211,6 +237,41 @@ mod tests {
         for text in ["", "\n", "# nothing\r\n", "\u{feff}"] {
             assert_eq!(parse(text.as_bytes()).unwrap(), Parsed::default());
         }
+    }
+
+    #[test]
+    fn the_number_of_entries_in_a_netset_header_is_declared() {
+        let declared = |text: &str| parse(text.as_bytes()).unwrap().declared;
+        let header = "#\n# Version         : 25569\n# Entries         : 2744 subnets, 619265499 unique IPs\n#\n";
+        assert_eq!(declared(header), Some(2744));
+        assert_eq!(declared(&format!("{header}192.0.2.0/24\n").replace('\n', "\r\n")), Some(2744));
+        assert_eq!(declared(&format!("{header}192.0.2.0/24\n{header}")), Some(5488), "two in one file");
+        assert_eq!(declared("# Entries         : 0 unique IPs\n"), Some(0));
+        for text in [
+            "",
+            "192.0.2.0/24\n",
+            "192.0.2.0/24 # Entries : 5 unique IPs\n",
+            "# Entries : many\n",
+            "# Entries : 5\n",
+            "# Entries : +5 unique IPs\n",
+            "# Entries : -5 subnets, 5 unique IPs\n",
+            "# Entries : 99999999999999999999 unique IPs\n",
+            "; Entries : 5 unique IPs\n",
+        ] {
+            assert_eq!(declared(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_full_of_host_bits_does_not_become_a_list_of_warnings() {
+        let parsed = parse("192.0.2.7/24\n".repeat(1000).as_bytes()).unwrap();
+        assert_eq!((parsed.prefixes.v4.len(), parsed.warnings.len()), (1000, 21));
+        let last = parsed.warnings.last().unwrap();
+        assert_eq!(
+            (last.line, last.text.as_str()),
+            (20, "host bits are set in 980 lines more, each taken without them")
+        );
+        assert_eq!(parse("192.0.2.7/24\n".repeat(20).as_bytes()).unwrap().warnings.len(), 20);
     }
 
     #[test]

@@ -2,30 +2,49 @@
 //!
 //! Formats are told apart by their content, never by a file name:
 //!
-//! | bytes                                   | as a list      | as an ASN table |
-//! |-----------------------------------------|----------------|-----------------|
-//! | start with 1f 8b                        | `gzip`, then the rows below      ||
-//! | a tar or zip archive                    | refused        | refused         |
-//! | MaxMind metadata marker near the end    | refused        | `mmdb`          |
-//! | anything else                           | `list`         | `asn_table`     |
+//! | bytes                                            | as a list  | as an ASN table |
+//! |--------------------------------------------------|------------|-----------------|
+//! | start with 1f 8b                                 | `gzip`, then the rows below ||
+//! | a tar or zip archive                             | refused    | refused         |
+//! | `MaxMind` metadata marker near the end           | refused    | `mmdb`          |
+//! | JSON with `asn` and `prefixes` or `subnets`      | `ipverse`  | `ipverse`       |
+//! | JSON with `data` and `data_call_name`            | `ripestat` | `ripestat`      |
+//! | JSON lines with `CIDR` and `ASN`                 | refused    | `bgptools`      |
+//! | JSON lines with `cidr`, or `asn` and `rir`       | `spamhaus` | refused         |
+//! | JSON with `roas`                                 | refused    | refused; `vrp` where VRPs are asked for |
+//! | other JSON                                       | refused    | refused         |
+//! | a first row that names `network` and AS columns  | refused    | `geolite`       |
+//! | a first row of prefix and origin, tabs between   | refused    | `pfx2as`        |
+//! | anything else                                    | `list`     | `asn_table`     |
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::prefix::{Asn, Prefixes};
-use copy::WantedAsns;
 
 pub mod announced;
 pub mod asn_table;
+pub mod bgptools;
+pub mod content;
 pub mod copy;
+pub mod field;
 pub mod gate;
+pub mod geolite;
 pub mod gzip;
+pub mod ipverse;
 pub mod irr;
+pub mod json;
 pub mod list;
 pub mod mmdb;
+pub mod pfx2as;
+pub mod ripestat;
+pub mod spamhaus;
+pub mod vrp;
+pub mod wanted;
+
+pub use content::{Content, Need, read};
+pub use wanted::{NamePattern, Wanted};
 
 /// What a source's bytes say, and what the reader should know about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,94 +68,6 @@ pub struct Warning {
     pub line: u64,
     /// What was found and what was made of it.
     pub text: String,
-}
-
-/// The origin ASes whose rows an ASN table is read for: a whole table is 500,000 rows, a service needs a hundred.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// Every AS but AS0, which means "not routed" (RFC 7607).
-    All,
-    /// These only. Rows of other ASes are counted once their ASN is read; their addresses are not looked at.
-    Only(BTreeSet<Asn>),
-    /// These, and those whose organisation a table names by one of the patterns.
-    Named(BTreeSet<Asn>, Vec<NamePattern>),
-}
-
-impl Wanted {
-    /// True when rows of `asn` are to be kept, whatever name they give.
-    #[must_use]
-    pub fn includes(&self, asn: Asn) -> bool {
-        asn != 0
-            && match self {
-                Self::All => true,
-                Self::Only(asns) | Self::Named(asns, _) => asns.contains(&asn),
-            }
-    }
-
-    /// True when rows of `asn` that give `name` as the organisation are to be kept. For formats that give names.
-    #[must_use]
-    pub fn takes(&self, asn: Asn, name: &[u8]) -> bool {
-        self.includes(asn)
-            || asn != 0
-                && matches!(self, Self::Named(_, patterns) if patterns.iter().any(|pattern| pattern.matches(name)))
-    }
-}
-
-/// A part of an organisation's name: one or more whole words, as `organisations` of a rule gives them.
-///
-/// Words are runs of letters and digits; case does not matter. `meta` matches `Meta Platforms, Inc.`, not `Metallurg`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NamePattern {
-    words: Vec<String>,
-}
-
-impl NamePattern {
-    /// The pattern; `None` where `text` holds no letter and no digit.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        let words: Vec<String> = words(text).map(str::to_lowercase).collect();
-        if words.is_empty() { None } else { Some(Self { words }) }
-    }
-
-    /// True when the words stand in `name` one after the other. A name that is no UTF-8 is read as far as it is.
-    #[must_use]
-    pub fn matches(&self, name: &[u8]) -> bool {
-        // Whole tables are searched: most names are told apart by one word, without any allocation.
-        let Ok(name) = std::str::from_utf8(name) else {
-            return self.matches(String::from_utf8_lossy(name).as_bytes());
-        };
-        let mut rest = words(name);
-        loop {
-            let mut here = rest.clone();
-            if self.words.iter().all(|word| here.next().is_some_and(|part| same_word(part, word))) {
-                return true;
-            }
-            if rest.next().is_none() {
-                return false;
-            }
-        }
-    }
-}
-
-/// The words of a text, in its case.
-#[derive(Clone)]
-struct Words<'a>(std::str::Split<'a, fn(char) -> bool>);
-
-fn words(text: &str) -> Words<'_> {
-    Words(text.split((|c: char| !c.is_alphanumeric()) as fn(char) -> bool))
-}
-
-impl<'a> Iterator for Words<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        self.0.find(|part| !part.is_empty())
-    }
-}
-
-/// Whether `part` in lower case is `lower`.
-fn same_word(part: &str, lower: &str) -> bool {
-    if part.is_ascii() { part.eq_ignore_ascii_case(lower) } else { part.to_lowercase() == lower }
 }
 
 /// What an ASN table says about the wanted ASes.
@@ -171,77 +102,6 @@ impl fmt::Display for Warning {
     }
 }
 
-/// What somebody wants to know from a source's bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Need {
-    /// The prefixes of a list.
-    List,
-    /// What some ASes originate, from an ASN table.
-    Origins(WantedAsns),
-    /// RPKI payloads: which AS may originate which prefix.
-    Payloads,
-    /// What a routing registry holds for an AS.
-    Registered(Asn),
-}
-
-/// What a source says, whatever its format.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Content {
-    /// The ranges that were wanted.
-    pub prefixes: Prefixes,
-    /// Names of the wanted ASes.
-    pub organisations: BTreeMap<Asn, String>,
-    /// Entries of the source, wanted or not.
-    pub rows: u64,
-    /// As [`Parsed::declared`].
-    pub declared: Option<u64>,
-    /// As [`Parsed::cut`].
-    pub cut: Option<String>,
-    /// As [`Parsed::warnings`].
-    pub warnings: Vec<Warning>,
-}
-
-impl From<Parsed> for Content {
-    fn from(Parsed { prefixes, warnings, declared, cut }: Parsed) -> Self {
-        let rows = (prefixes.v4.len() + prefixes.v6.len()) as u64;
-        Self { prefixes, organisations: BTreeMap::new(), rows, declared, cut, warnings }
-    }
-}
-
-impl From<copy::Copy> for Content {
-    /// What a copy was made of, but for what the source says of itself.
-    fn from(copy: copy::Copy) -> Self {
-        let mut prefixes = Prefixes::default();
-        copy.batches.into_iter().for_each(|batch| prefixes.append(batch.prefixes));
-        let warnings = copy.warnings.into_iter().map(|text| Warning { line: 0, text }).collect();
-        Self { prefixes, organisations: copy.organisations, rows: copy.provenance.rows, warnings, ..Self::default() }
-    }
-}
-
-impl From<AsnTable> for Content {
-    fn from(AsnTable { parsed, organisations, rows }: AsnTable) -> Self {
-        Self { organisations, rows, ..Self::from(parsed) }
-    }
-}
-
-/// Reads what `need` asks for.
-pub fn read(bytes: &[u8], need: &Need) -> Result<Content, SourceError> {
-    match need {
-        Need::List => read_list(bytes).map(Content::from),
-        Need::Origins(wanted) => read_asn_table(bytes, &Wanted::from(wanted)).map(Content::from),
-        Need::Payloads => Err(SourceError::NoRows),
-        Need::Registered(_) => Err(SourceError::NoRows),
-    }
-}
-
-impl From<&WantedAsns> for Wanted {
-    fn from(wanted: &WantedAsns) -> Self {
-        let patterns: Vec<_> = wanted.organisations.iter().filter_map(|name| NamePattern::new(name)).collect();
-        if patterns.is_empty() { Self::Only(wanted.asns.clone()) } else { Self::Named(wanted.asns.clone(), patterns) }
-    }
-}
-
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, quoted(&self.text))
@@ -263,33 +123,134 @@ pub enum SourceError {
     /// A `MaxMind` database cannot be read or holds no ASNs.
     #[error(transparent)]
     Mmdb(#[from] mmdb::MmdbError),
+    /// A JSON document cannot be read.
+    #[error(transparent)]
+    Json(#[from] json::JsonError),
+    /// An ipverse document cannot be read.
+    #[error(transparent)]
+    Ipverse(#[from] ipverse::IpverseError),
+    /// A reply of `RIPEstat` cannot be read or is none.
+    #[error(transparent)]
+    Ripestat(#[from] ripestat::RipestatError),
+    /// A row of bgp.tools' table cannot be read.
+    #[error(transparent)]
+    BgpTools(#[from] bgptools::BgpToolsError),
+    /// A line of Spamhaus DROP cannot be read.
+    #[error(transparent)]
+    Spamhaus(#[from] spamhaus::SpamhausError),
+    /// A row of a CSV table of networks cannot be read.
+    #[error(transparent)]
+    Geolite(#[from] geolite::GeoliteError),
+    /// A row of a text table of routes cannot be read.
+    #[error(transparent)]
+    Pfx2as(#[from] pfx2as::Pfx2asError),
+    /// An entry of a list of VRPs cannot be read.
+    #[error(transparent)]
+    Vrp(#[from] vrp::VrpError),
     /// An archive stands where one file is expected.
     #[error("is a {0} archive; unpack it and name the file inside")]
     Archive(&'static str),
-    /// A database stands where a list is expected.
-    #[error("is a MaxMind database, not a list; name it under [asn] tables and its AS numbers in a rule")]
-    DatabaseAsList,
+    /// An ASN table stands where a list is expected.
+    #[error("is {0}, not a list; name it under [asn] tables and its AS numbers in a rule")]
+    TableAsList(&'static str),
+    /// A list stands where an ASN table is expected.
+    #[error("is Spamhaus DROP, a list that names no AS; name it in a rule's `files`")]
+    DropAsTable,
+    /// VRPs stand where prefixes that someone announces are expected.
+    #[error(
+        "is a list of RPKI VRPs, which says who may announce a prefix and not who does; use a prefix list or an ASN table here"
+    )]
+    Vrps,
+    /// Something else stands where VRPs are expected.
+    #[error("is no JSON with RPKI VRPs under `roas`; use what rpki-client or Routinator write with their json output")]
+    NotVrps,
+    /// JSON of another kind.
+    #[error(
+        "is JSON of no kind that is read: ipverse aggregated.json, RIPEstat announced-prefixes, Spamhaus DROP (as a list), \
+         bgp.tools table.jsonl (as an ASN table); use one of these, or the text form of this source"
+    )]
+    OtherJson,
     /// An ASN table has nothing in it.
     #[error("no rows: the ASN table names no origin AS; download it again")]
     NoRows,
 }
 
+/// What a source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Mmdb,
+    Ipverse,
+    Ripestat,
+    BgpTools,
+    Spamhaus,
+    Vrps,
+    OtherJson,
+    Geolite,
+    Pfx2as,
+    /// A list or a text table of ranges, whichever is asked for.
+    Text,
+}
+
+impl Format {
+    /// The format of unpacked `bytes`.
+    fn of(bytes: &[u8]) -> Result<Self, SourceError> {
+        let text = without_bom(bytes);
+        // Conditions in the order of the table above, one line for each.
+        Ok(match () {
+            () if mmdb::is_mmdb(bytes) => Self::Mmdb,
+            () if json::is_json(text) => json::format_of(text)?,
+            () if geolite::has_header(text) => Self::Geolite,
+            () if pfx2as::is_pfx2as(text) => Self::Pfx2as,
+            () => Self::Text,
+        })
+    }
+}
+
 /// Reads a list of prefixes, addresses and ranges, gzip-compressed or not.
 pub fn read_list(bytes: &[u8]) -> Result<Parsed, SourceError> {
     let bytes = unpacked(bytes)?;
-    if mmdb::is_mmdb(&bytes) {
-        return Err(SourceError::DatabaseAsList);
-    }
-    Ok(list::parse(&bytes)?)
+    Ok(match Format::of(&bytes)? {
+        Format::Mmdb => return Err(SourceError::TableAsList("a MaxMind database")),
+        Format::Ipverse => ipverse::parse_list(&bytes)?,
+        Format::Ripestat => ripestat::parse_list(&bytes)?,
+        Format::BgpTools => return Err(SourceError::TableAsList("bgp.tools' table of all routes")),
+        Format::Spamhaus => spamhaus::parse(&bytes)?,
+        Format::Vrps => return Err(SourceError::Vrps),
+        Format::OtherJson => return Err(SourceError::OtherJson),
+        Format::Geolite => return Err(SourceError::TableAsList("a CSV table of networks and their ASes")),
+        Format::Pfx2as => return Err(SourceError::TableAsList("a table of routes and their origin ASes")),
+        Format::Text => list::parse(&bytes)?,
+    })
 }
 
-/// Reads the rows of the wanted ASes from an ASN table, text or `MaxMind` database, gzip-compressed or not.
+/// Reads the rows of the wanted ASes from an ASN table, gzip-compressed or not.
 ///
 /// A table that has rows but none of a wanted AS is no error: IPv4 and IPv6 often come in two tables.
 pub fn read_asn_table(bytes: &[u8], wanted: &Wanted) -> Result<AsnTable, SourceError> {
     let bytes = unpacked(bytes)?;
-    let table = if mmdb::is_mmdb(&bytes) { mmdb::parse(&bytes, wanted)? } else { asn_table::parse(&bytes, wanted)? };
+    let table = match Format::of(&bytes)? {
+        Format::Mmdb => mmdb::parse(&bytes, wanted)?,
+        Format::Ipverse => ipverse::parse(&bytes, wanted)?,
+        Format::Ripestat => ripestat::parse(&bytes, wanted)?,
+        Format::BgpTools => bgptools::parse(&bytes, wanted)?,
+        Format::Spamhaus => return Err(spamhaus::parse(&bytes).map_or_else(Into::into, |_| SourceError::DropAsTable)),
+        Format::Vrps => return Err(SourceError::Vrps),
+        Format::OtherJson => return Err(SourceError::OtherJson),
+        Format::Geolite => geolite::parse(&bytes, wanted)?,
+        Format::Pfx2as => pfx2as::parse(&bytes, wanted)?,
+        Format::Text => asn_table::parse(&bytes, wanted)?,
+    };
     if table.rows == 0 { Err(SourceError::NoRows) } else { Ok(table) }
+}
+
+/// Reads RPKI VRPs from the JSON of rpki-client or Routinator, gzip-compressed or not: each prefix with the AS that may
+/// announce it. AS0 is kept: a prefix of AS0 nobody may announce (RFC 6483 section 4).
+pub fn read_vrps(bytes: &[u8]) -> Result<Prefixes, SourceError> {
+    let bytes = unpacked(bytes)?;
+    match Format::of(&bytes)? {
+        Format::Vrps => Ok(vrp::parse(&bytes)?),
+        _ => Err(SourceError::NotVrps),
+    }
 }
 
 /// The content of `bytes` without its compression; archives of several files are refused by name.
@@ -330,6 +291,12 @@ fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
+/// The lines with their numbers from 1, without their ends; those with nothing in them are left out.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let lines = without_bom(bytes).split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    (1..).zip(lines).filter(|(_, line)| !line.trim_ascii().is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,28 +317,203 @@ mod tests {
     }
 
     #[test]
-    fn as0_is_never_wanted() {
-        assert!(!Wanted::All.includes(0) && !Wanted::Only([0].into()).includes(0));
-        assert!(Wanted::Only([7].into()).includes(7) && !Wanted::Only([7].into()).includes(8));
-    }
-
-    #[test]
-    fn a_name_pattern_matches_whole_words_in_any_case() {
-        let matches = |pattern: &str, name: &str| NamePattern::new(pattern).unwrap().matches(name.as_bytes());
-        assert!(matches("meta", "Meta Platforms, Inc.") && matches("META platforms", "The Meta-Platforms Inc"));
-        assert!(matches("tiktok", "TIKTOK PTE. LTD.") && matches("électricité", "ÉLECTRICITÉ de France"));
-        assert!(!matches("meta", "Metallurg") && !matches("meta inc", "Meta Platforms, Inc.") && !matches("a", ""));
-        assert!(NamePattern::new("tiktok").unwrap().matches(b"\xff TikTok"));
-        assert_eq!(NamePattern::new(" .-"), None);
-        let wanted = Wanted::Named([7].into(), vec![NamePattern::new("bytedance").unwrap()]);
-        assert!(wanted.takes(7, b"") && wanted.takes(9, b"Bytedance Inc.") && !wanted.takes(0, b"Bytedance"));
-        assert!(!wanted.takes(9, b"Other") && !wanted.includes(9));
-    }
-
-    #[test]
     fn compressed_lists_are_read_like_plain_ones() {
         let parsed = read_list(&gzip::tests::compressed(b"192.0.2.0/24\n")).unwrap();
         assert_eq!(parsed.prefixes.v4, [Listed { first: 0xc000_0200, last: 0xc000_02ff, asn: 0 }]);
+    }
+
+    const VRPS: &str = r#"{"roas":[{"asn":7,"prefix":"192.0.2.0/24","maxLength":24}]}"#;
+    const NET: Listed<u32> = Listed { first: 0xc000_0200, last: 0xc000_02ff, asn: 7 };
+
+    /// One source of each text format, with 192.0.2.0/24 of AS7 in it.
+    const SOURCES: [(Format, &str); 10] = [
+        (Format::Ipverse, r#"{"asn":7,"prefixes":{"ipv4":["192.0.2.0/24"]}}"#),
+        (
+            Format::Ripestat,
+            r#"{"status":"ok","status_code":200,"data":{"resource":"7","latest_time":"t","prefixes":[
+                {"prefix":"192.0.2.0/24","timelines":[{"endtime":"t"}]}]}}"#,
+        ),
+        (Format::BgpTools, r#"{"CIDR":"192.0.2.0/24","ASN":7,"Hits":100}"#),
+        (Format::Spamhaus, "{\"cidr\":\"192.0.2.0/24\"}\n{\"type\":\"metadata\",\"records\":1}"),
+        (Format::Vrps, VRPS),
+        (Format::OtherJson, r#"[{"prefix":"192.0.2.0/24","asn":7}]"#),
+        (Format::Geolite, "network,autonomous_system_number,autonomous_system_organization\n192.0.2.0/24,7,\"X\"\n"),
+        (Format::Pfx2as, "192.0.2.0\t24\t7\n"),
+        (Format::Text, "192.0.2.0,192.0.2.255,7,X\n"),
+        (Format::Text, "192.0.2.0/24\n"),
+    ];
+
+    #[test]
+    fn each_format_is_known_by_its_content_whatever_the_compression_and_line_ends() {
+        for (format, text) in SOURCES {
+            for text in [text.to_owned(), text.replace('\n', "\r\n"), format!("\u{feff}{text}"), format!("\n {text}\n")]
+            {
+                let spaced = text.starts_with("\n ");
+                assert_eq!(Format::of(text.as_bytes()).unwrap(), format, "{text}");
+                for bytes in [text.as_bytes().to_vec(), gzip::tests::compressed(text.as_bytes())] {
+                    let table = read_asn_table(&bytes, &Wanted::Only([7].into()));
+                    match format {
+                        Format::Spamhaus | Format::Vrps | Format::OtherJson => assert!(table.is_err(), "{text}"),
+                        Format::Text if !text.contains(',') => assert!(table.is_err(), "{text}"),
+                        // The header and the first column of a CSV table start their line.
+                        Format::Geolite | Format::Text if spaced => (),
+                        _ => assert_eq!(table.unwrap().parsed.prefixes.v4, [NET], "{text}"),
+                    }
+                    let list = read_list(&bytes);
+                    match format {
+                        Format::Ipverse | Format::Ripestat => assert_eq!(list.unwrap().prefixes.v4, [NET], "{text}"),
+                        Format::Spamhaus => assert_eq!(list.unwrap().prefixes.v4, [Listed { asn: 0, ..NET }], "{text}"),
+                        Format::Text if !text.contains(',') => assert_eq!(list.unwrap().prefixes.v4.len(), 1, "{text}"),
+                        _ => assert!(list.is_err(), "{text}"),
+                    }
+                    assert_eq!(read_vrps(&bytes).is_ok(), format == Format::Vrps, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_in_the_place_of_another_is_refused_with_a_remedy() {
+        let list = |text: &str| read_list(text.as_bytes()).unwrap_err().to_string();
+        let table = |text: &str| read_asn_table(text.as_bytes(), &Wanted::All).unwrap_err().to_string();
+        let text = |format| SOURCES.iter().find(|source| source.0 == format).unwrap().1;
+        for (format, what) in [
+            (Format::BgpTools, "bgp.tools' table of all routes"),
+            (Format::Geolite, "a CSV table of networks and their ASes"),
+            (Format::Pfx2as, "a table of routes and their origin ASes"),
+        ] {
+            let says = format!("is {what}, not a list; name it under [asn] tables and its AS numbers in a rule");
+            assert_eq!(list(text(format)), says);
+        }
+        assert_eq!(
+            table(text(Format::Spamhaus)),
+            "is Spamhaus DROP, a list that names no AS; name it in a rule's `files`"
+        );
+        let says = "is a list of RPKI VRPs, which says who may announce a prefix and not who does; use a prefix list or \
+                    an ASN table here";
+        assert_eq!((list(VRPS), table(VRPS)), (says.to_owned(), says.to_owned()));
+        let says = "is JSON of no kind that is read: ipverse aggregated.json, RIPEstat announced-prefixes, Spamhaus DROP \
+                    (as a list), bgp.tools table.jsonl (as an ASN table); use one of these, or the text form of this \
+                    source";
+        for json in ["{}", "[]", r#"{"a": 1}"#, r#"{"prefixes":[{"ip_prefix":"192.0.2.0/24"}]}"#] {
+            assert_eq!((list(json), table(json)), (says.to_owned(), says.to_owned()));
+        }
+        let vrps = read_vrps(b"192.0.2.0/24\n").unwrap_err().to_string();
+        assert_eq!(
+            vrps,
+            "is no JSON with RPKI VRPs under `roas`; use what rpki-client or Routinator write with their json output"
+        );
+        for html in ["<!DOCTYPE html>\n<html>", "<html>"] {
+            assert!(
+                list(html).contains("is a web page, not a list")
+                    && table(html).contains("is a web page, not an ASN table")
+            );
+            assert!(read_vrps(html.as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_prefix_is_no_list_either_where_it_is_about_one_as() {
+        let text = r#"{"status":"ok","status_code":200,"data":{"resource":"7","latest_time":"t","prefixes":[]}}"#;
+        let error = read_list(text.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, "RIPEstat lists no prefix that AS7 announces now; check the AS number");
+    }
+
+    #[test]
+    fn an_answer_without_a_prefix_is_no_table() {
+        for text in [
+            r#"{"asn":7,"prefixes":{"ipv4":[],"ipv6":[]}}"#,
+            r#"{"status":"ok","status_code":200,"data":{"resource":"7","latest_time":"t","prefixes":[]}}"#,
+            r#"{"CIDR":"192.0.2.0/24","ASN":7,"Hits":99}"#,
+            "network,asn\n",
+            "192.0.2.0/24\t{7}\n",
+        ] {
+            assert_eq!(read_asn_table(text.as_bytes(), &Wanted::All), Err(SourceError::NoRows), "{text}");
+        }
+    }
+
+    /// A megabyte each: what takes time or memory by the square of its length does not end.
+    #[test]
+    fn hostile_sources_end_soon_in_one_short_line() {
+        const SIZE: usize = 1 << 20;
+        let fill = |start: &str, filling: &str| start.to_owned() + &filling.repeat(SIZE / filling.len());
+        let mut hostile = vec![
+            fill("", "["),
+            fill("", "{\"a\":"),
+            fill("", "\0"),
+            fill("", "\u{feff}"),
+            fill("", "\""),
+            fill("", "_"),
+            fill("", "\t"),
+            fill("", ","),
+            fill("", "#"),
+            fill("", "# Entries : 1 unique IPs\n"),
+            fill("", "1.1.1.1/8\n"),
+            fill("192.0.2.0/24\t", "1_"),
+            fill("192.0.2.0/24\t", "_"),
+            fill("192.0.2.0/24\t", "{"),
+            fill("", "::/0\t1_2_3\n"),
+            fill("", "::1/0\t{1}\n"),
+            fill("", "0.0.0.0\t0\t1\n"),
+            fill("", "0.0.0.0\t"),
+            fill("network,asn\n", "\""),
+            fill("network,asn\n192.0.2.0/24,\"", "\"\""),
+            fill("network,asn\n", ","),
+            fill("network,asn\n", "::1/0,1\n"),
+            fill("network,asn,as_name\n", "::1/0,1,\"a\"\n"),
+            fill("network,asn,", "asn,"),
+            fill("{", "\"a\":1,"),
+            fill("{\"data\":1,", "\"asn\":1,"),
+            fill("{\"", "\\u0000"),
+            fill("{\"roas\":", "["),
+            fill("{\"roas\":[", "[],"),
+            fill("{\"roas\":[{\"x\":", "["),
+            fill("{\"roas\":[{\"asn\":\"", "\u{200b}"),
+            fill("{\"roas\":[{\"prefix\":\"", "\\u0000"),
+            fill("{\"roas\":[", "{\"asn\":1,\"prefix\":\"::/0\"},"),
+            fill("{\"roas\":[{\"asn\":1,\"prefix\":\"::1/0\"},", "{},"),
+            fill("{\"roas\":[{\"asn\":1,\"prefix\":\"::1/0\"},", "["),
+            fill("{\"asn\":1,\"prefixes\":{\"ipv4\":", "["),
+            fill("{\"asn\":1,\"prefixes\":{\"ipv4\":[", "\"::1/0\","),
+            fill("{\"asn\":1,\"prefixes\":{\"ipv4\":[\"", "1"),
+            fill("{\"asn\":1,\"subnets\":{\"x\":", "{\"x\":"),
+            fill("{\"data\":{\"prefixes\":[", "[],"),
+            fill("", "{\"CIDR\":\"::1/0\",\"ASN\":1,\"Hits\":1}\n"),
+            fill("", "{\"CIDR\":\"::1/0\",\"ASN\":1,\"Hits\":100}\n"),
+            fill("{\"CIDR\":\"", "\u{1b}"),
+            fill("{\"CIDR\":0,\"ASN\":", "9"),
+            fill("", "{\"cidr\":\"::1/0\"}\n"),
+            fill("{\"cidr\":1}\n", "{\n"),
+            fill("{\"type\":\"metadata\",\"records\":", "1"),
+            fill(
+                "{\"type\":\"metadata\",\"records\":1}\n",
+                "{\"type\":\"metadata\",\"records\":18446744073709551615}\n",
+            ),
+        ];
+        hostile.push(format!(
+            "{{\"status\":\"error\",\"status_code\":400,\"data\":1,\"messages\":[{}[\"\",\"\"]]}}",
+            fill("", "[\"error\",\"no\"],")
+        ));
+        let patterns = vec![NamePattern::new("a b").unwrap()];
+        for text in hostile {
+            let start: String = text.chars().take(80).collect();
+            let results = [
+                read_list(text.as_bytes()).map(|parsed| parsed.warnings.len()),
+                read_asn_table(text.as_bytes(), &Wanted::All).map(|table| table.parsed.warnings.len()),
+                read_asn_table(text.as_bytes(), &Wanted::Named([1].into(), patterns.clone()))
+                    .map(|table| table.parsed.warnings.len()),
+                read_vrps(text.as_bytes()).map(|_| 0),
+            ];
+            for result in results {
+                match result {
+                    Ok(warnings) => assert!(warnings <= 21, "{start:?}: {warnings}"),
+                    Err(error) => {
+                        let error = error.to_string();
+                        assert!(error.len() < 1000 && !error.contains(char::is_control), "{start:?}: {error}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
