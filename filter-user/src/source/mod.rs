@@ -5,6 +5,7 @@
 //! | bytes                                   | as a list      | as an ASN table |
 //! |-----------------------------------------|----------------|-----------------|
 //! | start with 1f 8b                        | `gzip`, then the rows below      ||
+//! | start with `BZh`                        | `bzip`, then the rows below      ||
 //! | a tar or zip archive                    | refused        | refused         |
 //! | MaxMind metadata marker near the end    | refused        | `mmdb`          |
 //! | anything else                           | `list`         | `asn_table`     |
@@ -17,6 +18,7 @@ use crate::prefix::{Asn, Prefixes};
 
 pub mod announced;
 pub mod asn_table;
+pub mod bzip;
 pub mod gzip;
 pub mod list;
 pub mod mmdb;
@@ -171,6 +173,9 @@ pub enum SourceError {
     /// The compressed form is damaged or too large.
     #[error(transparent)]
     Gzip(#[from] gzip::GzipError),
+    /// The same of the other compressed form.
+    #[error(transparent)]
+    Bzip(#[from] bzip::BzipError),
     /// An entry of a list cannot be read.
     #[error(transparent)]
     List(#[from] list::ListError),
@@ -191,7 +196,7 @@ pub enum SourceError {
     NoRows,
 }
 
-/// Reads a list of prefixes, addresses and ranges, gzip-compressed or not.
+/// Reads a list of prefixes, addresses and ranges, compressed or not.
 pub fn read_list(bytes: &[u8]) -> Result<Parsed, SourceError> {
     let bytes = unpacked(bytes)?;
     if mmdb::is_mmdb(&bytes) {
@@ -200,7 +205,7 @@ pub fn read_list(bytes: &[u8]) -> Result<Parsed, SourceError> {
     Ok(list::parse(&bytes)?)
 }
 
-/// Reads the rows of the wanted ASes from an ASN table, text or `MaxMind` database, gzip-compressed or not.
+/// Reads the rows of the wanted ASes from an ASN table, text or `MaxMind` database, compressed or not.
 ///
 /// A table that has rows but none of a wanted AS is no error: IPv4 and IPv6 often come in two tables.
 pub fn read_asn_table(bytes: &[u8], wanted: &Wanted) -> Result<AsnTable, SourceError> {
@@ -211,8 +216,13 @@ pub fn read_asn_table(bytes: &[u8], wanted: &Wanted) -> Result<AsnTable, SourceE
 
 /// The content of `bytes` without its compression; archives of several files are refused by name.
 fn unpacked(bytes: &[u8]) -> Result<Cow<'_, [u8]>, SourceError> {
-    let content =
-        if gzip::is_gzip(bytes) { Cow::Owned(gzip::inflate(bytes, gzip::LIMIT)?) } else { Cow::Borrowed(bytes) };
+    let content = if gzip::is_gzip(bytes) {
+        Cow::Owned(gzip::inflate(bytes, gzip::LIMIT)?)
+    } else if bzip::is_bzip2(bytes) {
+        Cow::Owned(bzip::inflate(bytes, gzip::LIMIT)?)
+    } else {
+        Cow::Borrowed(bytes)
+    };
     // POSIX ustar: the magic at byte 257. Zip: the local file header's signature (APPNOTE 4.3.7).
     if content.get(257..262) == Some(b"ustar") {
         return Err(SourceError::Archive("tar"));
