@@ -4,7 +4,9 @@
 //!
 //! | bytes                                            | as a list  | as an ASN table |
 //! |--------------------------------------------------|------------|-----------------|
+//! | MRT records, compressed or not                   | refused    | `mrt`           |
 //! | start with 1f 8b                                 | `gzip`, then the rows below ||
+//! | start with `BZh`                                 | `bzip`, then the rows below ||
 //! | a tar or zip archive                             | refused    | refused         |
 //! | `MaxMind` metadata marker near the end           | refused    | `mmdb`          |
 //! | JSON with `asn` and `prefixes` or `subnets`      | `ipverse`  | `ipverse`       |
@@ -16,6 +18,8 @@
 //! | a first row that names `network` and AS columns  | refused    | `geolite`       |
 //! | a first row of prefix and origin, tabs between   | refused    | `pfx2as`        |
 //! | anything else                                    | `list`     | `asn_table`     |
+//!
+//! `irr` is no file: it speaks with a server that other sources are checked by.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,6 +30,7 @@ use crate::prefix::{Asn, Prefixes};
 pub mod announced;
 pub mod asn_table;
 pub mod bgptools;
+pub mod bzip;
 pub mod content;
 pub mod copy;
 pub mod field;
@@ -37,6 +42,7 @@ pub mod irr;
 pub mod json;
 pub mod list;
 pub mod mmdb;
+pub mod mrt;
 pub mod pfx2as;
 pub mod ripestat;
 pub mod spamhaus;
@@ -114,6 +120,9 @@ pub enum SourceError {
     /// The compressed form is damaged or too large.
     #[error(transparent)]
     Gzip(#[from] gzip::GzipError),
+    /// The same of the other compressed form.
+    #[error(transparent)]
+    Bzip(#[from] bzip::BzipError),
     /// An entry of a list cannot be read.
     #[error(transparent)]
     List(#[from] list::ListError),
@@ -123,6 +132,12 @@ pub enum SourceError {
     /// A `MaxMind` database cannot be read or holds no ASNs.
     #[error(transparent)]
     Mmdb(#[from] mmdb::MmdbError),
+    /// A dump of BGP cannot be read or holds no routing table.
+    #[error(transparent)]
+    Mrt(#[from] mrt::MrtError),
+    /// A reply of a routing registry cannot be read.
+    #[error(transparent)]
+    Irr(#[from] irr::IrrError),
     /// A JSON document cannot be read.
     #[error(transparent)]
     Json(#[from] json::JsonError),
@@ -206,8 +221,11 @@ impl Format {
     }
 }
 
-/// Reads a list of prefixes, addresses and ranges, gzip-compressed or not.
+/// Reads a list of prefixes, addresses and ranges, compressed or not.
 pub fn read_list(bytes: &[u8]) -> Result<Parsed, SourceError> {
+    if mrt::is_mrt(bytes) {
+        return Err(SourceError::TableAsList("an MRT dump"));
+    }
     let bytes = unpacked(bytes)?;
     Ok(match Format::of(&bytes)? {
         Format::Mmdb => return Err(SourceError::TableAsList("a MaxMind database")),
@@ -223,10 +241,14 @@ pub fn read_list(bytes: &[u8]) -> Result<Parsed, SourceError> {
     })
 }
 
-/// Reads the rows of the wanted ASes from an ASN table, gzip-compressed or not.
+/// Reads the rows of the wanted ASes from an ASN table, compressed or not: text, `MaxMind` database or MRT dump.
 ///
 /// A table that has rows but none of a wanted AS is no error: IPv4 and IPv6 often come in two tables.
 pub fn read_asn_table(bytes: &[u8], wanted: &Wanted) -> Result<AsnTable, SourceError> {
+    // Before unpacking: a dump is many times what may be unpacked at once.
+    if mrt::is_mrt(bytes) {
+        return Ok(mrt::parse(bytes, wanted)?);
+    }
     let bytes = unpacked(bytes)?;
     let table = match Format::of(&bytes)? {
         Format::Mmdb => mmdb::parse(&bytes, wanted)?,
@@ -255,8 +277,13 @@ pub fn read_vrps(bytes: &[u8]) -> Result<Prefixes, SourceError> {
 
 /// The content of `bytes` without its compression; archives of several files are refused by name.
 fn unpacked(bytes: &[u8]) -> Result<Cow<'_, [u8]>, SourceError> {
-    let content =
-        if gzip::is_gzip(bytes) { Cow::Owned(gzip::inflate(bytes, gzip::LIMIT)?) } else { Cow::Borrowed(bytes) };
+    let content = if gzip::is_gzip(bytes) {
+        Cow::Owned(gzip::inflate(bytes, gzip::LIMIT)?)
+    } else if bzip::is_bzip2(bytes) {
+        Cow::Owned(bzip::inflate(bytes, gzip::LIMIT)?)
+    } else {
+        Cow::Borrowed(bytes)
+    };
     // POSIX ustar: the magic at byte 257. Zip: the local file header's signature (APPNOTE 4.3.7).
     if content.get(257..262) == Some(b"ustar") {
         return Err(SourceError::Archive("tar"));

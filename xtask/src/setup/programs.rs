@@ -34,6 +34,7 @@ pub(super) const TEST: &[Program] = &[
     required("ethtool", "ethtool"),
     required("tshark", "tshark"),
     optional("nft", "nftables"),
+    optional("bgpdump", "bgpdump"),
     optional("pppd", "ppp"),
     optional("pppoe-server", "pppoe"),
 ];
