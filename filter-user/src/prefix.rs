@@ -26,6 +26,7 @@ pub trait Address: Copy + Ord + Debug + Into<u128> + 'static {
     fn to_ip(self) -> IpAddr;
 
     /// The last address of the prefix of `length` bits that starts here; a length above the family's is the family's.
+    #[must_use]
     fn last_of(self, length: u8) -> Self;
 
     /// The fewest CIDR prefixes that cover `first..=last` exactly.

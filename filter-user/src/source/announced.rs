@@ -82,12 +82,11 @@ impl<A: Address> Output<'_, A> {
         let Some(first) = at.filter(|&first| first <= last) else { return at };
         for route in group.iter().filter(|route| self.wanted.includes(route.asn)) {
             let latest = self.latest.get(&route.asn).and_then(|&place| self.ranges.get_mut(place));
-            match latest.filter(|range| range.last.next() == Some(first)) {
-                Some(range) => range.last = last,
-                None => {
-                    self.latest.insert(route.asn, self.ranges.len());
-                    self.ranges.push(Listed { first, last, asn: route.asn });
-                }
+            if let Some(range) = latest.filter(|range| range.last.next() == Some(first)) {
+                range.last = last;
+            } else {
+                self.latest.insert(route.asn, self.ranges.len());
+                self.ranges.push(Listed { first, last, asn: route.asn });
             }
         }
         last.next()
@@ -102,7 +101,9 @@ mod tests {
 
     fn announced(routes: &[(&str, Asn)]) -> Announced {
         let mut table = Announced::default();
-        routes.iter().for_each(|&(net, asn)| table.push(net.parse().unwrap(), asn));
+        for &(net, asn) in routes {
+            table.push(net.parse().unwrap(), asn);
+        }
         table
     }
 
