@@ -176,7 +176,8 @@ impl Daemon {
         let guard = ruleset::guard(&config.never_block, &host, written);
         let rules = resolved.rules();
         drop((files, resolved));
-        let ruleset = ruleset::compile(&rules, &guard, &mut self.sets)?;
+        let devices = network::indices().context("cannot list the network devices")?;
+        let ruleset = ruleset::compile(&rules, &guard, &mut self.sets, &devices)?;
         let wanted = self.wanted(&config)?;
         let refusals = self.datapath.publish(&ruleset, &wanted)?;
         for refusal in &refusals {
@@ -184,7 +185,7 @@ impl Daemon {
         }
 
         self.generation += 1;
-        self.table_bytes = ruleset.tables.bytes() as u64;
+        self.table_bytes = ruleset.bytes() as u64;
         self.rules = rules.into_iter().map(|rule| rule.identity).collect();
         self.config = config;
         let attached = |name: &str| self.datapath.attached().iter().any(|attached| attached.device.name == name);

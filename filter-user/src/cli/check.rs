@@ -60,13 +60,14 @@ impl Check {
         let guard = ruleset::guard(&config.never_block, &host, written);
         let rules = resolved.rules();
         let mut sets = Sets::default();
-        let compiled = ruleset::compile(&rules, &guard, &mut sets)?;
+        let devices = network::indices().context("cannot list the network devices")?;
+        let compiled = ruleset::compile(&rules, &guard, &mut sets, &devices)?;
         let mut warnings = resolved.warnings;
         warnings.extend(rules.iter().filter_map(|rule| guarded(rule, &guard)));
         let report = Report {
             rules: rules.iter().map(rule_report).collect(),
             sets: sets.len(),
-            table_bytes: compiled.tables.bytes(),
+            table_bytes: compiled.bytes(),
             warnings,
         };
         if self.json {

@@ -57,7 +57,8 @@ impl Explain {
         let written = resolved.rules.iter().flat_map(|rule| &rule.written);
         let guard = ruleset::guard(&config.never_block, &host, written);
         let mut sets = Sets::default();
-        let compiled = ruleset::compile(&resolved.rules(), &guard, &mut sets)?;
+        let devices = network::indices().context("cannot list the network devices")?;
+        let compiled = ruleset::compile(&resolved.rules(), &guard, &mut sets, &devices)?;
         // Programs log ::ffff:192.0.2.1 for what is 192.0.2.1 on the wire.
         let address = self.address.to_canonical();
         let set = compiled.set_of(address);

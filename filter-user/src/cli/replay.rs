@@ -58,7 +58,7 @@ impl Replay {
         let guard = ruleset::guard(&config.never_block, &Host::default(), written);
         let rules = resolved.rules();
         let mut sets = Sets::default();
-        let compiled = ruleset::compile(&rules, &guard, &mut sets)?;
+        let compiled = ruleset::compile(&rules, &guard, &mut sets, &BTreeMap::new())?;
         let shown = self.capture.display();
         let bytes = store::read("capture", &self.capture)?;
         let frames = capture::frames(&bytes).with_context(|| shown.to_string())?;

@@ -2,6 +2,7 @@
 
 pub mod compile;
 pub mod guard;
+pub mod narrow;
 pub mod resolve;
 pub mod scope;
 pub mod sets;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::compile::Rule;
+use super::scope::Scope;
 use super::sets::RuleIdentity;
 use crate::catalog;
 use crate::config::{Config, RuleConfig};
@@ -309,6 +310,6 @@ impl ResolvedRule {
     pub fn rule(&self) -> Rule {
         let v4 = self.lists.iter().flat_map(|list| &list.prefixes.v4).map(|range| (range.first, range.last)).collect();
         let v6 = self.lists.iter().flat_map(|list| &list.prefixes.v6).map(|range| (range.first, range.last)).collect();
-        Rule { identity: self.identity.clone(), v4, v6 }
+        Rule { identity: self.identity.clone(), v4, v6, scope: Scope::default() }
     }
 }

@@ -15,7 +15,9 @@ pub struct Scope {
     pub vlans: Vec<u16>,
     /// Names of the devices at whose hooks the packet is met.
     pub devices: Vec<String>,
-    /// MAC addresses of LAN clients, as they stand in the frame: at the device that faces the client.
+    /// MAC addresses of LAN clients, as they stand in the frame: at the device that faces the client, on its ingress hook
+    /// for direction out and on its egress hook for direction in. Elsewhere the frame has the router's own address, and on
+    /// devices without Ethernet header none; there the rule holds no packet of the client.
     pub macs: Vec<[u8; 6]>,
 }
 
