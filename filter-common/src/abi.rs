@@ -2,8 +2,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+#[cfg(feature = "user")]
+use crate::scope::ClassTable;
+
 /// Version of everything in this file and of the table layout; pinned state of another version is refused.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the maps, as the object declares them. The kernel keeps 15 characters.
 pub mod map {
@@ -17,6 +20,12 @@ pub mod map {
     pub const LEAVES6: &str = "LEAVES6";
     /// Array by set id: [`SetActions`](super::SetActions).
     pub const SETS: &str = "SETS";
+    /// Array by dimension: [`ClassTable`](crate::scope::ClassTable).
+    pub const CLASSES: &str = "CLASSES";
+    /// Array of 4 KiB elements, by combination of classes: the group.
+    pub const GROUPS: &str = "GROUPS";
+    /// Array of 4 KiB elements, row by row: the narrowed set for each group.
+    pub const NARROWED: &str = "NARROWED";
     /// Array by interface index: [`Ports`](super::Ports).
     pub const PORTS: &str = "PORTS";
     /// Per-CPU array by set id x port: [`Hits`](super::Hits).
@@ -52,6 +61,11 @@ macro_rules! map_value {
     };
 }
 
+#[cfg(feature = "user")]
+#[expect(unsafe_code, reason = "aya cannot derive Pod")]
+// SAFETY: its derives refuse padding, pointers and invalid bit patterns; it is Copy and 'static.
+unsafe impl aya::Pod for ClassTable {}
+
 map_value! {
     /// What to do with a packet whose address is in a set, by direction: values of [`Action`](crate::decide::Action).
     pub struct SetActions {
@@ -59,6 +73,9 @@ map_value! {
         pub out: u32,
         /// The source is in the set.
         pub in_: u32,
+        /// 0: every rule of the set speaks for every packet. Else 1 and the place of the set's row in
+        /// [`NARROWED`](map::NARROWED): the set must be narrowed first ([`scope`](crate::scope)).
+        pub scoped: u32,
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::abi::{LastDecision, SetActions};
 use crate::frame::Frame;
 use crate::lookup::{self, Tables, UNLISTED};
-use crate::packet::{Layer, Packet, Protocol};
+use crate::packet::{Ends, Meta, Packet, Protocol};
+use crate::scope::{Key, Met, Scopes};
 
 /// What a rule asks for. The stronger of two actions is the one with the higher number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,45 +96,74 @@ impl Decision {
 }
 
 /// What a ruleset says of sets, beside its tables.
-pub trait Ruleset: Tables {
+pub trait Ruleset: Tables + Scopes {
     /// What to do with the packets of set `set`.
     fn actions(&self, set: u32) -> Option<&SetActions>;
 }
 
-/// Decides on `frame`, which starts with `layer`, by `rules`.
+/// Decides on `frame`, of which the hook knows `meta`, by `rules`.
 ///
-/// Each address is looked up on its own: the destination's set speaks for direction out, the source's for in. The
-/// stronger action wins; between equals, out.
+/// Each address is looked up on its own: the destination's set speaks for direction out, the source's for in. Of a set
+/// only those rules speak whose scope holds the packet. The stronger action wins; between equals, out.
 #[inline(always)]
-pub fn decide<F: Frame + ?Sized, R: Ruleset + ?Sized>(frame: &F, layer: Layer, rules: &R) -> Decision {
-    let packet = Packet::parse(frame, layer);
-    let (source, destination) = match packet.protocol {
+pub fn decide<F: Frame + ?Sized, R: Ruleset + ?Sized>(frame: &F, meta: &Meta, rules: &R) -> Decision {
+    let packet = Packet::parse(frame, meta.layer);
+    // A judgement for each family: only one of them has four words of addresses to keep while it looks up.
+    match packet.protocol {
         Protocol::Ipv4 => {
             let Some((source, destination)) = packet.addresses_v4(frame) else {
                 return Decision::unlisted(Protocol::Truncated);
             };
-            (lookup::set_of_v4(rules, source), lookup::set_of_v4(rules, destination))
+            let sets = Ends { source, destination }.map(|address| lookup::set_of_v4(rules, address));
+            let keys = Ends { source, destination }.map(|address| Key::low(address.into()));
+            judge(frame, meta, rules, Protocol::Ipv4, sets, keys)
         }
         Protocol::Ipv6 => {
             let Some((source, destination)) = packet.addresses_v6(frame) else {
                 return Decision::unlisted(Protocol::Truncated);
             };
-            (lookup::set_of_v6(rules, source), lookup::set_of_v6(rules, destination))
+            let sets = Ends { source, destination }.map(|address| lookup::set_of_v6(rules, address));
+            let keys = Ends { source, destination }.map(|[high, low]| Key { high, low });
+            judge(frame, meta, rules, Protocol::Ipv6, sets, keys)
         }
-        Protocol::NotIp | Protocol::Truncated => return Decision::unlisted(packet.protocol),
-    };
-    if source | destination == UNLISTED {
-        return Decision::unlisted(packet.protocol);
+        Protocol::NotIp | Protocol::Truncated => Decision::unlisted(packet.protocol),
     }
-    let out = rules.actions(destination).map_or(0, |actions| actions.out);
-    let in_ = rules.actions(source).map_or(0, |actions| actions.in_);
+}
+
+/// Decides on a packet whose addresses are in `sets`. `keys` are the addresses, as scopes look at them.
+#[inline(always)]
+fn judge<F: Frame + ?Sized, R: Ruleset + ?Sized>(
+    frame: &F,
+    meta: &Meta,
+    rules: &R,
+    protocol: Protocol,
+    sets: Ends<u32>,
+    keys: Ends<Key>,
+) -> Decision {
+    let Ends { mut source, mut destination } = sets;
+    if source | destination == UNLISTED {
+        return Decision::unlisted(protocol);
+    }
+    let asked = |set| rules.actions(set).copied().unwrap_or_default();
+    let (mut out, mut in_) = (asked(destination), asked(source));
+    if out.scoped | in_.scoped != 0 {
+        let met = Met::read(frame, meta, protocol, keys, rules);
+        if out.scoped != 0 {
+            destination = met.narrow_out(rules, out.scoped);
+            out = asked(destination);
+        }
+        if in_.scoped != 0 {
+            source = met.narrow_in(rules, in_.scoped);
+            in_ = asked(source);
+        }
+    }
     let (direction, set, action) =
-        if out >= in_ { (Direction::Out, destination, out) } else { (Direction::In, source, in_) };
+        if out.out >= in_.in_ { (Direction::Out, destination, out.out) } else { (Direction::In, source, in_.in_) };
     let reason = match action {
-        0 => return Decision::unlisted(packet.protocol),
+        0 => return Decision::unlisted(protocol),
         1 => Reason::Allowed,
         2 => Reason::Monitored,
         _ => Reason::Blocked,
     };
-    Decision { reason, protocol: packet.protocol, direction, set }
+    Decision { reason, protocol, direction, set }
 }

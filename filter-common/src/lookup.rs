@@ -156,7 +156,7 @@ pub fn set_of_v4<T: Tables + ?Sized>(tables: &T, address: u32) -> u32 {
     let Some(block) = tables.block4(slot.block()) else { return UNLISTED };
     let start = slot.unit() * WORDS_PER_UNIT_V4;
     let key = u64::from(address & 0xffff);
-    let at = position(slot.ranges(), |index| {
+    let at = position::<{ CHUNK_RANGES.ilog2() }>(slot.ranges(), |index| {
         let first = u64::from(block[(start + index) % block.len()]);
         (key + (1 << 16) - first) >> 16
     });
@@ -170,15 +170,15 @@ fn slot4(block: &Block4, at: usize) -> Slot {
     Slot(u32::from(low) | (u32::from(high) << 16))
 }
 
-/// The last of `ranges` sorted ranges, 1 to 256, that starts at or below the key. `reached(index)` is 1 where range
+/// The last of `ranges` sorted ranges, 1 to 2^`ROUNDS`, that starts at or below the key. `reached(index)` is 1 where range
 /// `index` does, else 0; for the first range it would be 1.
 ///
 /// `reached` is a number because it is multiplied: LLVM turns a selection by a comparison back into a branch.
 #[inline(always)]
-fn position(ranges: usize, reached: impl Fn(usize) -> u64) -> usize {
+pub(crate) fn position<const ROUNDS: u32>(ranges: usize, reached: impl Fn(usize) -> u64) -> usize {
     let (mut at, mut left) = (0, ranges);
     let mut round = 0;
-    while round < CHUNK_RANGES.ilog2() {
+    while round < ROUNDS {
         if left < 2 {
             break;
         }
@@ -223,11 +223,14 @@ fn descend<T: Tables + ?Sized, const LEVELS: u32>(tables: &T, slot: Slot, key: u
     let start = slot.unit() * WORDS_PER_UNIT_V6;
     let ranges = slot.ranges();
     if slot.is_wide() {
-        let at = position(ranges, |index| reached(key, block[(start + index) % block.len()]));
+        let at =
+            position::<{ CHUNK_RANGES.ilog2() }>(ranges, |index| reached(key, block[(start + index) % block.len()]));
         return Slot(half6(block, start + ranges, at));
     }
     let narrow = key >> narrow_shift(shift) & 0xffff_ffff;
-    let at = position(ranges, |index| (narrow + (1 << 32) - (block[(start + index) % block.len()] >> 32)) >> 32);
+    let at = position::<{ CHUNK_RANGES.ilog2() }>(ranges, |index| {
+        (narrow + (1 << 32) - (block[(start + index) % block.len()] >> 32)) >> 32
+    });
     Slot(block[(start + at) % block.len()] as u32)
 }
 

@@ -14,6 +14,28 @@ pub enum Layer {
     Ip,
 }
 
+/// What the hook knows of a frame beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Where the frame starts.
+    pub layer: Layer,
+    /// Index of the device at whose hook the frame is.
+    pub device: u32,
+    /// The VLAN tag that was the outermost until the kernel took it out of the frame, as [`Meta::tag`] gives it; 0 where
+    /// it took none.
+    pub vlan: u32,
+}
+
+impl Meta {
+    /// A tag that was taken out, as a number that is never 0. `control` is its control information: the id is in the
+    /// lower 12 bits.
+    #[must_use]
+    #[inline(always)]
+    pub const fn tag(control: u16) -> u32 {
+        1 << 16 | control as u32
+    }
+}
+
 /// Most VLAN tags that are looked behind; a frame with more is not taken for IP.
 pub const MAX_VLAN_TAGS: usize = 4;
 
@@ -38,6 +60,8 @@ mod field {
     /// EtherType of an Ethernet header, behind two MAC addresses.
     pub(super) const ETHERNET_TYPE: usize = 12;
     pub(super) const ETHERNET_LEN: usize = 14;
+    /// Both MAC addresses, the EtherType, and what would be a tag's control information.
+    pub(super) const LINK_LEN: usize = 16;
     /// EtherType behind a VLAN tag's control information, counted from the end of the EtherType that named the tag.
     pub(super) const VLAN_TYPE: usize = 2;
     pub(super) const VLAN_LEN: usize = 4;
@@ -97,7 +121,7 @@ impl Packet {
         let mut offset = field::ETHERNET_LEN;
         let mut tags = 0;
         while tags < MAX_VLAN_TAGS {
-            if !matches!(ethertype, ethertype::VLAN | ethertype::QINQ | ethertype::QINQ_OLD) {
+            if !is_tag(ethertype) {
                 break;
             }
             let Some(inner) = frame.read(offset + field::VLAN_TYPE) else { return Self::none(Protocol::Truncated) };
@@ -153,9 +177,67 @@ impl Packet {
     }
 }
 
-/// Eight bytes of an address as an integer in host order. The callers' constants keep `at + 7` inside.
+/// Something of both ends of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends<T> {
+    /// The source's.
+    pub source: T,
+    /// The destination's.
+    pub destination: T,
+}
+
+impl<T> Ends<T> {
+    /// What `f` makes of each.
+    #[inline(always)]
+    pub fn map<U>(self, f: impl Fn(T) -> U) -> Ends<U> {
+        Ends { source: f(self.source), destination: f(self.destination) }
+    }
+}
+
+/// What a packet's Ethernet header says beside its type. MAC addresses are numbers: the first byte is the highest of 48
+/// bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Who put the packet on this wire and who takes it off; [`NO_MAC`] where there is no Ethernet header.
+    pub macs: Ends<u64>,
+    /// Id of the outermost VLAN tag; 0 for none, and for one that gives a priority only (IEEE 802.1Q, section 6.9).
+    pub vlan: u16,
+}
+
+/// What [`Link`] has where there is no MAC address: above all of them.
+pub const NO_MAC: u64 = 1 << 48;
+/// The id in a tag's control information.
+const VLAN_ID: u16 = 0x0fff;
+
+impl Link {
+    /// Reads the header of a frame that carries an IP packet. Not part of the parser: few packets have to be asked.
+    #[inline(always)]
+    pub fn read<F: Frame + ?Sized>(frame: &F, meta: &Meta) -> Self {
+        let mut macs = Ends { source: NO_MAC, destination: NO_MAC };
+        let mut control = 0;
+        if matches!(meta.layer, Layer::Ethernet)
+            && let Some(bytes) = frame.read::<{ field::LINK_LEN }>(0)
+        {
+            macs = Ends { source: half(&bytes, 4) & (NO_MAC - 1), destination: half(&bytes, 0) >> 16 };
+            if is_tag(u16::from_be_bytes([bytes[12], bytes[13]])) {
+                control = u16::from_be_bytes([bytes[14], bytes[15]]);
+            }
+        }
+        if meta.vlan != 0 {
+            control = meta.vlan as u16;
+        }
+        Self { macs, vlan: control & VLAN_ID }
+    }
+}
+
 #[inline(always)]
-fn half(bytes: &[u8; 32], at: usize) -> u64 {
+const fn is_tag(ethertype: u16) -> bool {
+    matches!(ethertype, ethertype::VLAN | ethertype::QINQ | ethertype::QINQ_OLD)
+}
+
+/// Eight bytes as an integer in host order. The callers' constants keep `at + 7` inside.
+#[inline(always)]
+fn half<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
     u64::from_be_bytes([
         bytes[at],
         bytes[at + 1],

@@ -5,7 +5,7 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::info;
 use filter_common::decide::{Verdict, decide};
-use filter_common::packet::{Layer, Packet, Protocol};
+use filter_common::packet::{Layer, Meta, Packet, Protocol};
 
 use crate::frame::Linear;
 use crate::maps::{self, Maps};
@@ -94,9 +94,11 @@ fn bytes([high, low]: [u64; 2]) -> [u8; 16] {
 
 #[inline(always)]
 fn xdp<const RAW_IP: bool>(context: &XdpContext) -> u32 {
-    let frame = Linear::new(context.data(), context.data_end());
-    let decision = decide(&frame, layer(RAW_IP), &Maps);
-    maps::count(&decision, maps::ports(context.ingress_ifindex() as u32).ingress, frame.len() as u64);
+    let frame = Linear(context);
+    // A tag that the device took out of the frame is out of an XDP program's reach before kernel 6.8.
+    let meta = Meta { layer: layer(RAW_IP), device: context.ingress_ifindex() as u32, vlan: 0 };
+    let decision = decide(&frame, &meta, &Maps);
+    maps::count(&decision, maps::ports(meta.device).ingress, frame.len() as u64);
     trace!(context, &frame, layer(RAW_IP), decision);
     match decision.verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,
@@ -107,14 +109,14 @@ fn xdp<const RAW_IP: bool>(context: &XdpContext) -> u32 {
 #[inline(always)]
 fn tc<const RAW_IP: bool, const EGRESS: bool>(context: &TcContext) -> i32 {
     let length = context.len();
-    let mut frame = Linear::new(context.data(), context.data_end());
+    let frame = Linear(context);
     // Headers may sit in page fragments; a frame that is read short would pass unseen.
     if (frame.len() as u32) < HEADERS && length > frame.len() as u32 {
         let _ = context.pull_data(if length < HEADERS { length } else { HEADERS });
-        frame = Linear::new(context.data(), context.data_end());
     }
-    let decision = decide(&frame, layer(RAW_IP), &Maps);
-    let ports = maps::ports(ifindex(context));
+    let meta = Meta { layer: layer(RAW_IP), device: ifindex(context), vlan: taken_tag(context) };
+    let decision = decide(&frame, &meta, &Maps);
+    let ports = maps::ports(meta.device);
     maps::count(&decision, if EGRESS { ports.egress } else { ports.ingress }, u64::from(length));
     trace!(context, &frame, layer(RAW_IP), decision);
     match decision.verdict() {
@@ -130,4 +132,13 @@ fn ifindex(context: &TcContext) -> u32 {
     unsafe {
         (*context.skb.skb).ifindex
     }
+}
+
+/// The VLAN tag that the kernel took out of the frame: on tc hooks the outermost one.
+#[inline(always)]
+fn taken_tag(context: &TcContext) -> u32 {
+    #[expect(unsafe_code, reason = "aya has no accessor for it")]
+    // SAFETY: as above.
+    let (present, control) = unsafe { ((*context.skb.skb).vlan_present, (*context.skb.skb).vlan_tci) };
+    if present == 0 { 0 } else { Meta::tag(control as u16) }
 }

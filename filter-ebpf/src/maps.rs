@@ -6,6 +6,7 @@ use aya_ebpf::macros::btf_map;
 use filter_common::abi::{Hits, LastDecision, Ports, Seen, SetActions};
 use filter_common::decide::{Decision, Reason, Ruleset};
 use filter_common::lookup::{Block4, Block6, Root, Tables};
+use filter_common::scope::{ClassTable, Dimension, Scopes, Words};
 
 // Not BPF_F_RDONLY_PROG: on a frozen map with that flag and more than one element the verifier refuses every read at a
 // constant offset (`bpf_map_direct_read` fails, kernel/bpf/verifier.c). User space freezes the maps; no code here writes.
@@ -19,6 +20,12 @@ static ROOT6: Array<Root, 1> = Array::new();
 static LEAVES6: Array<Block6, 1> = Array::new();
 #[btf_map]
 static SETS: Array<SetActions, 1> = Array::new();
+#[btf_map]
+static CLASSES: Array<ClassTable, 1> = Array::new();
+#[btf_map]
+static GROUPS: Array<Words, 1> = Array::new();
+#[btf_map]
+static NARROWED: Array<Words, 1> = Array::new();
 #[btf_map]
 static PORTS: Array<Ports, 1> = Array::new();
 #[btf_map]
@@ -64,6 +71,23 @@ impl Tables for Maps {
     #[inline(always)]
     fn block6(&self, block: u32) -> Option<&Block6> {
         LEAVES6.get(block)
+    }
+}
+
+impl Scopes for Maps {
+    #[inline(always)]
+    fn classes(&self, dimension: Dimension) -> Option<&ClassTable> {
+        CLASSES.get(dimension as u32)
+    }
+
+    #[inline(always)]
+    fn groups(&self, block: u32) -> Option<&Words> {
+        GROUPS.get(block)
+    }
+
+    #[inline(always)]
+    fn narrowed(&self, block: u32) -> Option<&Words> {
+        NARROWED.get(block)
     }
 }
 

@@ -60,6 +60,11 @@ pub fn devices() -> io::Result<BTreeMap<String, Device>> {
     Err(io::Error::new(io::ErrorKind::Interrupted, "the devices change all the time"))
 }
 
+/// The index of every device, by name.
+pub fn indices() -> io::Result<BTreeMap<String, u32>> {
+    Ok(devices()?.into_iter().map(|(name, device)| (name, device.index)).collect())
+}
+
 const MAX_DUMPS: usize = 16;
 
 /// Asks the kernel for its links. Not `getifaddrs`: it leaves out those without an address of their own, such as ppp, tun

@@ -7,11 +7,11 @@ mod oracle;
 use std::net::IpAddr;
 
 use filter_common::decide::{Direction, Reason};
-use oracle::{Outcome, Range, Stated, Stating, decided};
+use oracle::{Range, Sighting, Stated, Stating, decided};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use weir::ruleset::{RuleAction, RuleDirection, Sets};
+use weir::ruleset::{RuleAction, RuleDirection, Scope, Sets};
 
 use RuleAction::{Allow, Block, Monitor};
 use RuleDirection::{Both, In, Out};
@@ -62,7 +62,7 @@ fn rules() -> impl Strategy<Value = Vec<Stated>> {
     let most = prop_oneof![3 => Just(12_usize), 1 => Just(400)];
     let rule = most.prop_flat_map(|most| {
         (select(&ACTIONS[..]), select(&DIRECTIONS[..]), ranges_v4(most), ranges_v6(most))
-            .prop_map(|(action, direction, v4, v6)| Stated { action, direction, v4, v6 })
+            .prop_map(|(action, direction, v4, v6)| Stated { action, direction, v4, v6, scope: Scope::default() })
     });
     vec(rule, 0..6)
 }
@@ -87,15 +87,16 @@ proptest! {
         for addresses in [v4, v6] {
             for (source, destination) in &picks {
                 let (source, destination) = (*source.get(&addresses), *destination.get(&addresses));
-                let found = decided(&ruleset, &sets, source, destination);
-                prop_assert_eq!(found, stating.expected(source, destination), "{} -> {}", source, destination);
+                let met = Sighting::of(source, destination);
+                let found = decided(&ruleset, &sets, &met);
+                prop_assert_eq!(found, stating.expected(&met), "{} -> {}", source, destination);
             }
         }
     }
 }
 
 fn rule(action: RuleAction, direction: RuleDirection, first: u32, last: u32) -> Stated {
-    Stated { action, direction, v4: vec![(first, last)], v6: Vec::new() }
+    Stated { action, direction, v4: vec![(first, last)], v6: Vec::new(), scope: Scope::default() }
 }
 
 fn address(bits: u32) -> IpAddr {
@@ -108,10 +109,14 @@ fn assert_decides(stating: &Stating, packet: (u32, u32), expected: (Reason, Dire
     let mut sets = Sets::default();
     let ruleset = stating.compile(&mut sets);
     let (source, destination) = (address(packet.0), address(packet.1));
-    let (reason, direction, credited) = expected;
-    let expected = Outcome { reason, direction, credited: credited.to_vec() };
-    assert_eq!(decided(&ruleset, &sets, source, destination), expected, "{source} -> {destination}");
-    assert_eq!(stating.expected(source, destination), expected, "the linear scan, {source} -> {destination}");
+    let met = Sighting::of(source, destination);
+    let scan = stating.expected(&met);
+    assert_eq!(
+        (scan.reason, scan.direction, &scan.credited[..]),
+        expected,
+        "the linear scan, {source} -> {destination}"
+    );
+    assert_eq!(decided(&ruleset, &sets, &met), scan, "{source} -> {destination}");
 }
 
 const NET: u32 = 0x0a01_0000;

@@ -1,5 +1,6 @@
 //! How large a ruleset may be: rules, prefixes, memory, and what is said where a table is full. Answers are compared with
 //! arithmetic on the list's own pattern. Prints times; the limits on time stand in `tests/tests/lookup.rs`.
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -9,19 +10,19 @@ use weir::prefix::AddressSet;
 use weir::ruleset::compile::CompileError;
 use weir::ruleset::sets::TooManySets;
 use weir::ruleset::table::{GENEROUS_BYTES, TableFull};
-use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Sets, compile};
+use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Scope, Sets, compile};
 
 const PREFIXES: u32 = 1_000_000;
 const RULES: u32 = 65_536;
 
 fn rule(number: usize, v4: AddressSet<u32>, v6: AddressSet<u128>) -> Rule {
     let identity = RuleIdentity { name: number.to_string(), action: RuleAction::Block, direction: RuleDirection::Both };
-    Rule { identity, v4, v6 }
+    Rule { identity, v4, v6, scope: Scope::default() }
 }
 
 fn built(what: &str, rules: &[Rule]) -> Result<Ruleset, CompileError> {
     let start = Instant::now();
-    let ruleset = compile(rules, &Guard::default(), &mut Sets::default());
+    let ruleset = compile(rules, &Guard::default(), &mut Sets::default(), &BTreeMap::new());
     let bytes = ruleset.as_ref().map(|ruleset| ruleset.tables.bytes());
     println!("{what}: {bytes:?} bytes, {:?}", start.elapsed());
     ruleset
@@ -89,7 +90,7 @@ fn as_many_rules_as_64k_compile_and_each_keeps_its_own_addresses() {
         .collect();
     let mut sets = Sets::default();
     let start = Instant::now();
-    let ruleset = compile(&rules, &Guard::default(), &mut sets).unwrap();
+    let ruleset = compile(&rules, &Guard::default(), &mut sets, &BTreeMap::new()).unwrap();
     println!("{RULES} rules, {} sets: {} bytes, {:?}", sets.len(), ruleset.tables.bytes(), start.elapsed());
     let names = |address: IpAddr| -> Vec<usize> {
         sets.credited(ruleset.set_of(address), Direction::Out).map(|rule| rule.name.parse().unwrap()).collect()

@@ -5,9 +5,9 @@
 mod oracle;
 
 use filter_common::lookup::{BLOCK_BYTES, Slot, UNIT_BYTES};
-use oracle::{Range, Stated, Stating, decided};
+use oracle::{Range, Sighting, Stated, Stating, decided};
 use weir::ruleset::table::{Table4, Table6};
-use weir::ruleset::{RuleAction, RuleDirection, Ruleset, Sets};
+use weir::ruleset::{RuleAction, RuleDirection, Ruleset, Scope, Sets};
 
 /// What a table is made of.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Shape {
 }
 
 fn stating(v4: Vec<Range<u32>>, v6: Vec<Range<u128>>) -> Stating {
-    let rule = Stated { action: RuleAction::Block, direction: RuleDirection::Both, v4, v6 };
+    let rule = Stated { action: RuleAction::Block, direction: RuleDirection::Both, v4, v6, scope: Scope::default() };
     Stating { rules: vec![rule], ..Stating::default() }
 }
 
@@ -118,8 +118,8 @@ fn checked(stating: &Stating) -> Ruleset {
         for (at, &address) in borders.iter().enumerate() {
             // The packet's other address: far away, so that all pairings of sets come up.
             let other = borders[(at * 7 + 3) % borders.len()];
-            let found = decided(&ruleset, &sets, address, other);
-            assert_eq!(found, stating.expected(address, other), "{address} -> {other}");
+            let met = Sighting::of(address, other);
+            assert_eq!(decided(&ruleset, &sets, &met), stating.expected(&met), "{address} -> {other}");
         }
     }
     ruleset

@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path as File;
@@ -66,7 +66,7 @@ impl Library {
     fn publish(&mut self, router: &Netns, rules: &str) {
         let config = Config::parse(File::new("test.toml"), rules.as_bytes()).unwrap();
         let rules = resolve(&config, &Files::default()).unwrap().rules();
-        let ruleset = compile(&rules, &Guard::default(), &mut self.sets).unwrap();
+        let ruleset = compile(&rules, &Guard::default(), &mut self.sets, &BTreeMap::new()).unwrap();
         let refusals = router.enter(|| self.datapath.publish(&ruleset, &self.wanted).unwrap());
         assert!(refusals.is_empty(), "{refusals:?}");
     }

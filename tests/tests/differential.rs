@@ -3,18 +3,20 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use filter_common::abi::LastDecision;
 use filter_common::decide::{Reason, Verdict, decide};
-use filter_common::packet::{self, Protocol};
+use filter_common::packet::{self, Meta, Protocol};
 use weir::datapath::object::Hook;
 use weir::datapath::testrun::Bench;
+use weir::network;
 use weir::prefix::AddressSet;
-use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Sets, compile};
+use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Scope, Sets, compile};
 use weir_tests::frame::{Layer, Pool, RandomFrame, Xorshift, random};
+use weir_tests::netns::{Netns, veth};
 use weir_tests::require_root;
 
 const RULESETS: u64 = 16;
@@ -33,8 +35,62 @@ const CENTRES_V6: [u128; 6] = [
     0xffff_ffff_ffff_ffff << 64,
 ];
 
-/// Rules around the centres, and the addresses at which their lists begin and end, one off included.
-fn ruleset(seed: u64) -> (Ruleset, Pool) {
+/// Devices that the tests make, and one that there is not.
+const DEVICES: [&str; 4] = ["lo", "lan0", "wan0", "gone0"];
+/// Ids that scopes name and frames carry; 4095 is nobody's.
+const VLANS: [u16; 6] = [0, 1, 7, 100, 4094, 4095];
+const MACS: [[u8; 6]; 5] = [[0; 6], [2, 0, 0, 0, 0, 7], [2, 0, 0, 0, 0, 8], [2, 0, 0, 0, 1, 7], [0xff; 6]];
+
+/// A limit in about half of the dimensions. Clients are near the centres: a packet's other end is drawn there, too.
+fn scope(random: &mut Xorshift) -> Scope {
+    let mut scope = Scope::default();
+    for _ in 0..random.below(2) * (1 + random.below(3)) {
+        let v4 = CENTRES_V4[random.below(6)].wrapping_add(u32::try_from(random.below(0x1_0000)).unwrap());
+        let length = [0, 8, 16, 20, 24, 32][random.below(6)];
+        scope.clients.push(format!("{}/{length}", Ipv4Addr::from_bits(v4)).parse().unwrap());
+        let v6 = CENTRES_V6[random.below(6)].wrapping_add(random.below(300) as u128);
+        let length = [0, 32, 48, 64, 120, 128][random.below(6)];
+        scope.clients.push(format!("{}/{length}", Ipv6Addr::from_bits(v6)).parse().unwrap());
+    }
+    for _ in 0..random.below(2) * (1 + random.below(3)) {
+        scope.vlans.push(VLANS[random.below(VLANS.len())]);
+    }
+    for _ in 0..random.below(2) * (1 + random.below(3)) {
+        scope.devices.push(DEVICES[random.below(DEVICES.len())].into());
+    }
+    for _ in 0..random.below(2) * (1 + random.below(3)) {
+        scope.macs.push(MACS[random.below(MACS.len())]);
+    }
+    scope
+}
+
+/// Puts MAC addresses and VLAN ids of scopes into a frame, where it is one; wherever it is cut.
+fn address_frame(random: &mut Xorshift, made: &mut RandomFrame) {
+    if made.layer == Layer::Ip || random.one_in(8) {
+        return;
+    }
+    let (destination, source) = (MACS[random.below(MACS.len())], MACS[random.below(MACS.len())]);
+    let addresses = destination.into_iter().chain(source);
+    made.bytes.iter_mut().zip(addresses).for_each(|(byte, new)| *byte = new);
+    if let [0x81 | 0x91, 0] | [0x88, 0xa8] = made.bytes.get(12..14).unwrap_or_default()
+        && let Some(control) = made.bytes.get_mut(14..16)
+    {
+        let id = VLANS[random.below(VLANS.len())] | (random.next_u64() as u16 & 0xf000);
+        control.copy_from_slice(&id.to_be_bytes());
+    }
+}
+
+/// One generation.
+struct Generation {
+    ruleset: Ruleset,
+    /// The same rules without their scopes, by the same set ids.
+    unscoped: Ruleset,
+    /// The addresses at which lists begin and end, one off included.
+    pool: Pool,
+}
+
+/// Rules around the centres.
+fn generation(seed: u64, devices: &BTreeMap<String, u32>) -> Generation {
     let mut random = Xorshift::new(seed);
     let (mut rules, mut pool) = (Vec::new(), Pool::default());
     let most = if random.one_in(2) { 300 } else { 20 };
@@ -52,10 +108,17 @@ fn ruleset(seed: u64) -> (Ruleset, Pool) {
             },
             v4: v4.into_iter().collect(),
             v6: v6.into_iter().collect(),
+            // Every other ruleset has none: then the object must not look at scopes at all.
+            scope: if seed.is_multiple_of(2) || random.one_in(4) { Scope::default() } else { scope(&mut random) },
         });
     }
     let guard = Guard { v4: ranges_v4(&mut random, 3).into_iter().collect(), v6: AddressSet::default() };
-    (compile(&rules, &guard, &mut Sets::default()).unwrap(), pool)
+    let mut sets = Sets::default();
+    let ruleset = compile(&rules, &guard, &mut sets, devices).unwrap();
+    for rule in &mut rules {
+        rule.scope = Scope::default();
+    }
+    Generation { ruleset, unscoped: compile(&rules, &guard, &mut sets, devices).unwrap(), pool }
 }
 
 fn ranges_v4(random: &mut Xorshift, most: usize) -> Vec<(u32, u32)> {
@@ -93,8 +156,8 @@ fn other(layer: packet::Layer) -> packet::Layer {
 }
 
 /// The host's answer.
-fn on_host(ruleset: &Ruleset, layer: packet::Layer, frame: &[u8]) -> (Verdict, LastDecision) {
-    let decision = decide(frame, layer, ruleset);
+fn on_host(ruleset: &Ruleset, layer: packet::Layer, device: u32, frame: &[u8]) -> (Verdict, LastDecision) {
+    let decision = decide(frame, &Meta { layer, device, vlan: 0 }, ruleset);
     (decision.verdict(), decision.record())
 }
 
@@ -117,22 +180,25 @@ struct Met {
     refused: u64,
     time: Duration,
     outcomes: HashMap<(u32, u32, u32), u64>,
+    /// Frames for which a rule did not speak because of its scope, by protocol.
+    narrowed: [u64; 2],
 }
 
 impl Met {
     fn compare(
         &mut self,
         bench: &mut Bench<'_>,
-        ruleset: &Ruleset,
-        at: (Hook, packet::Layer),
+        generation: &Generation,
+        at: (Hook, packet::Layer, u32),
         seed: u64,
         frame: &[u8],
     ) {
-        let (hook, layer) = at;
+        let (hook, layer, device) = at;
         // The kernel runs no frame shorter than an Ethernet header; `Bench` answers for it, which compares nothing.
         if frame.len() < 14 {
             return;
         }
+        bench.meet_at(device);
         let start = Instant::now();
         let answer = bench.run(hook, layer, frame);
         self.time += start.elapsed();
@@ -141,17 +207,20 @@ impl Met {
             return;
         }
         let kernel = answer.unwrap_or_else(|error| panic!("seed {seed}, {hook:?} {layer:?}: {error}: {frame:02x?}"));
-        let host = on_host(ruleset, layer, frame);
-        assert_eq!(kernel, host, "seed {seed}, {hook:?} {layer:?}, kernel left, host right: {frame:02x?}");
+        let host = on_host(&generation.ruleset, layer, device, frame);
+        assert_eq!(kernel, host, "seed {seed}, {at:?}, kernel left, host right: {frame:02x?}");
         self.frames += 1;
+        if host != on_host(&generation.unscoped, layer, device, frame) {
+            self.narrowed[host.1.protocol as usize & 1] += 1;
+        }
         *self.outcomes.entry((host.1.reason, host.1.protocol, host.1.direction)).or_default() += 1;
     }
 
     fn print(&self, what: &str) {
         let rate = self.frames as f64 / self.time.as_secs_f64();
         println!(
-            "{what}: {} frames, {rate:.0} frames/s with their system calls, {} refused",
-            self.frames, self.refused
+            "{what}: {} frames, {rate:.0} frames/s with their system calls, {} refused, narrowed {:?}",
+            self.frames, self.refused, self.narrowed
         );
     }
 
@@ -163,24 +232,35 @@ impl Met {
 #[test]
 fn the_shipped_object_decides_every_random_frame_as_the_host_does() {
     require_root();
+    let (netns, other) = (Netns::new("differential"), Netns::new("other"));
+    for (name, end) in [("lan0", "eth0"), ("wan0", "eth1")] {
+        veth((&netns, name, [2, 0, 0, 0, 9, 1]), (&other, end, [2, 0, 0, 0, 9, 2]));
+    }
+    netns.enter(compare_all);
+}
+
+fn compare_all() {
+    let devices = network::indices().unwrap();
+    let indices: Vec<u32> = DEVICES.iter().filter_map(|&name| devices.get(name).copied()).collect();
+    assert_eq!(indices.len(), 3, "{devices:?}");
     let (mut xdp, mut tc) = (Met::default(), Met::default());
-    for generation in 0..RULESETS {
-        let (ruleset, pool) = ruleset(generation);
-        let seeds = generation * FRAMES..(generation + 1) * FRAMES;
-        println!(
-            "ruleset {generation}: {} sets, {} bytes, frame seeds {seeds:?}",
-            ruleset.actions.len(),
-            ruleset.tables.bytes()
-        );
-        let mut bench = Bench::new(&ruleset).unwrap();
+    for number in 0..RULESETS {
+        let made = generation(number, &devices);
+        let Generation { ruleset, pool, .. } = &made;
+        let seeds = number * FRAMES..(number + 1) * FRAMES;
+        println!("ruleset {number}: {} sets, {} bytes, frame seeds {seeds:?}", ruleset.actions.len(), ruleset.bytes());
+        let mut bench = Bench::new(ruleset).unwrap();
         for seed in seeds {
-            let made = random(seed, &pool);
-            let layer = layer_of(&made);
-            xdp.compare(&mut bench, &ruleset, (Hook::Xdp, layer), seed, &made.bytes);
-            xdp.compare(&mut bench, &ruleset, (Hook::Xdp, other(layer)), seed, &made.bytes);
+            let mut sent = random(seed, pool);
+            let mut choice = Xorshift::new(!seed);
+            address_frame(&mut choice, &mut sent);
+            let device = indices[choice.below(indices.len())];
+            let layer = layer_of(&sent);
+            xdp.compare(&mut bench, &made, (Hook::Xdp, layer, device), seed, &sent.bytes);
+            xdp.compare(&mut bench, &made, (Hook::Xdp, other(layer), device), seed, &sent.bytes);
             if seed % TC_EVERY == 0 {
                 for hook in [Hook::TcIngress, Hook::TcEgress] {
-                    tc.compare(&mut bench, &ruleset, (hook, layer), seed, &made.bytes);
+                    tc.compare(&mut bench, &made, (hook, layer, device), seed, &sent.bytes);
                 }
             }
         }
@@ -189,6 +269,8 @@ fn the_shipped_object_decides_every_random_frame_as_the_host_does() {
     tc.print("tc, ingress and egress");
     assert!(xdp.frames >= 2 * 200_000 && xdp.refused == 0, "{} frames, {} refused", xdp.frames, xdp.refused);
     assert!(tc.frames >= 2 * 20_000 && tc.refused * 40 < tc.frames, "{} frames, {} refused", tc.frames, tc.refused);
+    assert!(xdp.narrowed.iter().all(|&narrowed| narrowed > 1000), "{:?}", xdp.narrowed);
+    assert!(tc.narrowed.iter().all(|&narrowed| narrowed > 50), "{:?}", tc.narrowed);
     for protocol in [Protocol::Ipv4, Protocol::Ipv6] {
         for reason in [Reason::Allowed, Reason::Monitored, Reason::Blocked] {
             for direction in [0, 1] {

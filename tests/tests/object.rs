@@ -65,6 +65,7 @@ fn objection(instruction: Instruction) -> Option<&'static str> {
         1 if mode == 0x80 => Some("a load with sign extension: 6.6"),
         // ALU and ALU64: MOV of part of a register, DIV and MOD with sign.
         4 | 7 if offset != 0 && matches!(opcode & 0xf0, 0xb0 | 0x30 | 0x90) => Some("a signed move or division: 6.6"),
+        7 if matches!(opcode & 0xf0, 0x30 | 0x90) => Some("a division of 64 bits: the ARM32 JIT has none"),
         7 if opcode & 0xf0 == 0xd0 => Some("an unconditional byte swap: 6.6"),
         6 if opcode & 0xf0 == 0 => Some("a long jump: 6.6"),
         _ => None,
@@ -127,7 +128,7 @@ fn no_program_refers_to_code_outside_itself() {
 
 #[test]
 fn the_check_finds_each_kind_of_instruction_that_may_not_be_there() {
-    let refused: [(&str, [u8; 8]); 11] = [
+    let refused: [(&str, [u8; 8]); 13] = [
         ("BPF-to-BPF call", [CALL, 0x10, 0, 0, 5, 0, 0, 0]),
         ("kernel function", [CALL, 0x20, 0, 0, 5, 0, 0, 0]),
         ("not on the list", [CALL, 0, 0, 0, 156, 0, 0, 0]),
@@ -138,6 +139,9 @@ fn the_check_finds_each_kind_of_instruction_that_may_not_be_there() {
         ("sign extension", [0x81, 0x21, 0, 0, 0, 0, 0, 0]),
         ("signed move", [0xbf, 0x21, 8, 0, 0, 0, 0, 0]),
         ("signed move or division", [0x37, 0x01, 1, 0, 3, 0, 0, 0]),
+        ("division of 64 bits", [0x37, 0x01, 0, 0, 3, 0, 0, 0]),
+        // The remainder.
+        ("division of 64 bits", [0x9f, 0x21, 0, 0, 0, 0, 0, 0]),
         ("byte swap", [0xd7, 0x01, 0, 0, 16, 0, 0, 0]),
         ("long jump", [0x06, 0, 0, 0, 9, 0, 0, 0]),
     ];

@@ -60,7 +60,7 @@ impl Check {
         let report = Report {
             rules: rules.iter().map(rule_report).collect(),
             sets: sets.len(),
-            table_bytes: compiled.tables.bytes(),
+            table_bytes: compiled.bytes(),
             warnings,
         };
         if self.json {

@@ -52,6 +52,8 @@ struct RuleReport {
     fetched: Option<i64>,
     /// Unix seconds.
     since: Option<i64>,
+    /// Which packets the rule speaks for; null where for all.
+    scope: Option<String>,
 }
 
 impl Explain {
@@ -80,13 +82,14 @@ impl Explain {
                 source: found.list.source.clone(),
                 fetched: Some(found.list.fetched).filter(|&time| time != 0),
                 since: Some(found.since).filter(|&time| time != 0),
+                scope: Some(found.rule.scope.to_string()).filter(|scope| !scope.is_empty()),
             })
             .collect();
         let report = Report {
             address,
             verdict_out: verdict(actions.out),
             verdict_in: verdict(actions.in_),
-            why: why(&rules, guarded, actions.out.max(actions.in_)),
+            why: why(&rules, guarded, actions.out.max(actions.in_), actions.scoped != 0),
             rules,
         };
         resolved.warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
@@ -103,7 +106,7 @@ fn verdict(action: u32) -> &'static str {
     if action == Action::Block as u32 { "drop" } else { "pass" }
 }
 
-fn why(rules: &[RuleReport], guarded: bool, action: u32) -> String {
+fn why(rules: &[RuleReport], guarded: bool, action: u32, scoped: bool) -> String {
     if rules.is_empty() {
         return "no rule lists this address".into();
     }
@@ -112,12 +115,15 @@ fn why(rules: &[RuleReport], guarded: bool, action: u32) -> String {
                 networks, never_block): no rule takes effect on it"
             .into();
     }
-    match action {
-        1 => "an allow rule names it, which beats every block".into(),
-        2 => "only monitor rules name it: it is counted and passes".into(),
-        3 => "a block rule names it".into(),
-        _ => "no rule speaks for it".into(),
-    }
+    let why = match action {
+        1 => "an allow rule names it, which beats every block",
+        2 => "only monitor rules name it: it is counted and passes",
+        3 => "a block rule names it",
+        _ => "no rule speaks for it",
+    };
+    let limit =
+        if scoped { "; so for packets in the scope of every rule, others pass or meet fewer rules" } else { "" };
+    format!("{why}{limit}")
 }
 
 /// Which source says so, since when, and when it was asked last; nothing where the list's name says it all.
@@ -138,10 +144,11 @@ fn text(report: &Report) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "  rule \"{}\" ({}, {}): {}{origin} in list \"{}\"{}",
+            "  rule \"{}\" ({}, {}{}): {}{origin} in list \"{}\"{}",
             rule.name,
             rule.action.as_str(),
             rule.direction.as_str(),
+            rule.scope.as_ref().map_or_else(String::new, |scope| format!(", only {scope}")),
             rule.prefix,
             rule.list,
             provenance(rule)

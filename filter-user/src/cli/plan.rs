@@ -126,7 +126,7 @@ impl Plan {
             rules: deltas.iter().map(|delta| self.rule(delta)).collect(),
             problems,
             warnings: known.resolved.warnings.clone(),
-            table_bytes: known.compiled.tables.bytes(),
+            table_bytes: known.compiled.bytes(),
             flows: self.flows(&deltas, &known)?,
         };
         if self.json {

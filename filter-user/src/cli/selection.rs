@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::Usage;
 use crate::config::{AttachChoice, Config, Interface, RuleConfig, check_device_name, check_service, parse_prefix};
 use crate::controller::ConfigText;
+use crate::network;
 use crate::prefix::Asn;
 use crate::report;
 use crate::ruleset::{self, Guard, Host, Resolved, Rule, RuleAction, Ruleset, Sets};
@@ -68,7 +70,8 @@ impl Known {
         let guard = ruleset::guard(&config.never_block, host, written);
         let rules = resolved.rules();
         let mut sets = Sets::default();
-        let compiled = ruleset::compile(&rules, &guard, &mut sets)?;
+        let devices = network::indices().context("cannot list the network devices")?;
+        let compiled = ruleset::compile(&rules, &guard, &mut sets, &devices)?;
         Ok(Self { resolved, guard, rules, sets, compiled })
     }
 }

@@ -70,7 +70,8 @@ impl Enforcement {
         let rules = resolved.rules();
         let identities: Vec<RuleIdentity> = rules.iter().map(|rule| rule.identity.clone()).collect();
         let in_force: Vec<_> = rules.into_iter().filter(|rule| !policy.resting.contains(&rule.identity.name)).collect();
-        let ruleset = ruleset::compile(&in_force, &guard, &mut self.sets)?;
+        let devices = network::indices().context("cannot list the network devices")?;
+        let ruleset = ruleset::compile(&in_force, &guard, &mut self.sets, &devices)?;
         let wanted = self.wanted(config)?;
         let refusals = self.datapath.publish(&ruleset, &wanted)?;
         for warning in resolved.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
@@ -81,7 +82,7 @@ impl Enforcement {
         }
 
         self.generation += 1;
-        self.table_bytes = ruleset.tables.bytes() as u64;
+        self.table_bytes = ruleset.bytes() as u64;
         self.rules = identities;
         self.policy = Some(Arc::clone(policy));
         self.warned = resolved.warnings;

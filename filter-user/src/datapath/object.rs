@@ -114,7 +114,7 @@ pub struct Object {
 impl Object {
     /// Creates the maps, fills and freezes the tables. Programs are verified when they are first asked for.
     pub fn load(ruleset: &Ruleset, options: &Options<'_>) -> Result<Self, LoadError> {
-        let tables = &ruleset.tables;
+        let Ruleset { tables, scopes, .. } = ruleset;
         let last_index = options.ports.iter().map(|&(index, _)| index).max().unwrap_or(0);
         let elements = |count: usize| u32::try_from(count.max(1)).unwrap_or(u32::MAX);
         let flag = |on: bool| u32::from(on);
@@ -126,6 +126,9 @@ impl Object {
             .map_max_entries(map::LEAVES4, elements(tables.v4.blocks.len()))
             .map_max_entries(map::LEAVES6, elements(tables.v6.blocks.len()))
             .map_max_entries(map::SETS, elements(ruleset.actions.len()))
+            .map_max_entries(map::CLASSES, elements(scopes.classes.len()))
+            .map_max_entries(map::GROUPS, elements(scopes.groups.len()))
+            .map_max_entries(map::NARROWED, elements(scopes.narrowed.len()))
             .map_max_entries(map::PORTS, last_index.saturating_add(1))
             .map_max_entries(map::HITS, options.capacity.sets.saturating_mul(options.capacity.ports))
             .map_max_entries(map::SEEN, options.capacity.ports)
@@ -145,6 +148,9 @@ impl Object {
         object.fill(map::ROOT6, [(0, tables.v6.root.as_ref())])?;
         object.fill(map::LEAVES6, (0..).zip(tables.v6.blocks.iter().map(AsRef::as_ref)))?;
         object.fill(map::SETS, (0..).zip(&ruleset.actions))?;
+        object.fill(map::CLASSES, (0..).zip(&scopes.classes))?;
+        object.fill(map::GROUPS, (0..).zip(&scopes.groups))?;
+        object.fill(map::NARROWED, (0..).zip(&scopes.narrowed))?;
         object.fill(map::PORTS, options.ports.iter().map(|(index, ports)| (*index, ports)))?;
         Ok(object)
     }

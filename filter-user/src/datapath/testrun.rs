@@ -5,7 +5,7 @@ use aya::maps::{Array, MapError};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use filter_common::abi::{LastDecision, map};
 use filter_common::decide::{Verdict, decide};
-use filter_common::packet::Layer;
+use filter_common::packet::{Layer, Meta};
 
 use super::object::{Capacity, Hook, LoadError, Object, Options};
 use crate::ruleset::Ruleset;
@@ -19,6 +19,9 @@ const LONGEST_FRAME: usize = 2048;
 /// Return codes: `XDP_DROP` of `enum xdp_action`, `TC_ACT_SHOT` of `pkt_cls.h`.
 const XDP_DROP: u32 = 1;
 const TC_ACT_SHOT: u32 = 2;
+
+/// Index of the loopback device, in every network namespace: where the kernel says a frame is met if nobody says more.
+const LOOPBACK: u32 = 1;
 
 /// Why a frame could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,7 @@ pub enum RunError {
 pub struct Bench<'a> {
     ruleset: &'a Ruleset,
     object: Object,
+    device: u32,
 }
 
 impl<'a> Bench<'a> {
@@ -55,17 +59,26 @@ impl<'a> Bench<'a> {
             ruleset,
             &Options { ports: &[], capacity: Capacity { ports: 1, sets }, pins: None, trace: false, record: true },
         )?;
-        Ok(Self { ruleset, object })
+        Ok(Self { ruleset, object, device: LOOPBACK })
+    }
+
+    /// Says at which device frames are met from now on, by its index in the caller's network namespace; before, it is the
+    /// loopback device. Needs kernel 5.14 for XDP.
+    pub fn meet_at(&mut self, device: u32) {
+        self.device = device;
     }
 
     /// The verdict and the decision on `frame` at `hook`.
     pub fn run(&mut self, hook: Hook, layer: Layer, frame: &[u8]) -> Result<(Verdict, LastDecision), RunError> {
         if frame.len() < SHORTEST_FRAME {
-            let decision = decide(frame, layer, self.ruleset);
+            let decision = decide(frame, &Meta { layer, device: self.device, vlan: 0 }, self.ruleset);
             return Ok((decision.verdict(), decision.record()));
         }
         let length = frame.len();
-        let options = TestRunOptions { data_in: frame.get(..length.min(LONGEST_FRAME)), ..TestRunOptions::default() };
+        let data = frame.get(..length.min(LONGEST_FRAME)).unwrap_or(frame);
+        let context = context(hook, self.device, data.len());
+        let ctx_in = (self.device != LOOPBACK).then_some(context.as_flattened());
+        let options = TestRunOptions { data_in: Some(data), ctx_in, ..TestRunOptions::default() };
         let (result, drops) = match hook {
             Hook::Xdp => (Xdp::test_run(self.object.xdp(layer)?, options), XDP_DROP),
             Hook::TcIngress | Hook::TcEgress => {
@@ -77,4 +90,20 @@ impl<'a> Bench<'a> {
         let last = self.object.ebpf.map(map::LAST).ok_or(LoadError::Missing(map::LAST))?;
         Ok((verdict, Array::<_, LastDecision>::try_from(last)?.get(&0, 0)?))
     }
+}
+
+/// The start of the context that the kernel is given for a frame of `length` bytes met at `device`; the rest is zero.
+fn context(hook: Hook, device: u32, length: usize) -> [[u8; 4]; 11] {
+    /// Places of members of `xdp_md` and `__sk_buff` (`include/uapi/linux/bpf.h`), in words.
+    const XDP_DATA_END: usize = 1;
+    const XDP_INGRESS_IFINDEX: usize = 3;
+    const SKB_IFINDEX: usize = 10;
+    let words: &[(usize, u32)] = match hook {
+        Hook::Xdp => &[(XDP_DATA_END, length as u32), (XDP_INGRESS_IFINDEX, device)],
+        Hook::TcIngress | Hook::TcEgress => &[(SKB_IFINDEX, device)],
+    };
+    std::array::from_fn(|place| {
+        let word = words.iter().find(|word| word.0 == place);
+        word.map_or(0, |&(_, value)| value).to_ne_bytes()
+    })
 }

@@ -2,16 +2,22 @@
 //!
 //! Nested and overlapping lists are flattened: a sweep over all range ends gives, for every run of addresses, the
 //! rules it is in; each distinct combination is a set. Addresses of the guard get the empty set whatever lists them.
+//! Scopes do not change which set an address is in: `narrow` makes the tables that leave of it what speaks for a packet.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use filter_common::abi::SetActions;
 use filter_common::lookup::{Block4, Block6, Root, Tables, UNLISTED};
+use filter_common::scope::{ClassTable, Dimension, Scopes, Words};
 use filter_common::{decide, lookup};
 
+use super::narrow::{ScopeError, ScopeTables, narrow};
+use super::scope::Scope;
 use super::sets::{RuleIdentity, Sets, TooManySets};
 use super::table::{Boundary, HostTables, TableFull};
 use crate::prefix::{Address, AddressSet};
 
-/// One rule, its lists resolved to addresses.
+/// One rule, its lists resolved to addresses. The rules of one ruleset have distinct identities.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Name, action and direction.
@@ -20,6 +26,8 @@ pub struct Rule {
     pub v4: AddressSet<u32>,
     /// The IPv6 addresses it lists.
     pub v6: AddressSet<u128>,
+    /// Which packets it speaks for, beside their listed address.
+    pub scope: Scope,
 }
 
 /// The never-block set: addresses that no rule takes effect on.
@@ -40,6 +48,9 @@ pub enum CompileError {
     /// The set ids are used up.
     #[error(transparent)]
     Sets(#[from] TooManySets),
+    /// The scopes are too many or too fine.
+    #[error(transparent)]
+    Scopes(#[from] ScopeError),
 }
 
 /// All rules of one generation as the kernel gets them.
@@ -47,16 +58,32 @@ pub enum CompileError {
 pub struct Ruleset {
     /// The prefix tables.
     pub tables: HostTables,
-    /// By set id: what to do.
+    /// The scopes' tables.
+    pub scopes: ScopeTables,
+    /// By set id: what to do, and the row by which it is narrowed.
     pub actions: Vec<SetActions>,
 }
 
-/// Compiles `rules`. Set ids come from `sets`, which grows by the combinations it has not seen.
-pub fn compile(rules: &[Rule], guard: &Guard, sets: &mut Sets) -> Result<Ruleset, CompileError> {
+/// Compiles `rules`. Set ids come from `sets`, which grows by the combinations it has not seen. `devices`: the index of
+/// each device that there is; a device that scopes name and that is not among them holds no packet.
+pub fn compile(
+    rules: &[Rule],
+    guard: &Guard,
+    sets: &mut Sets,
+    devices: &BTreeMap<String, u32>,
+) -> Result<Ruleset, CompileError> {
     let ids: Vec<u32> = rules.iter().map(|rule| sets.rule_id(&rule.identity)).collect();
     let v4 = flatten(ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.v4)), &guard.v4, sets)?;
     let v6 = flatten(ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.v6)), &guard.v6, sets)?;
-    Ok(Ruleset { tables: HostTables::build(&v4, &v6)?, actions: sets.actions().to_vec() })
+    let tables = HostTables::build(&v4, &v6)?;
+    let listed: BTreeSet<u32> = v4.iter().map(|range| range.1).chain(v6.iter().map(|range| range.1)).collect();
+    let limits = ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.scope));
+    let (scopes, rows) = narrow(limits, devices, &listed, sets)?;
+    let mut actions = sets.actions().to_vec();
+    for (set, row) in rows {
+        actions.get_mut(set as usize).into_iter().for_each(|actions| actions.scoped = row + 1);
+    }
+    Ok(Ruleset { tables, scopes, actions })
 }
 
 /// The guard's place among rule numbers: it sorts last and is no rule.
@@ -142,6 +169,20 @@ impl Tables for Ruleset {
     }
 }
 
+impl Scopes for Ruleset {
+    fn classes(&self, dimension: Dimension) -> Option<&ClassTable> {
+        self.scopes.classes(dimension)
+    }
+
+    fn groups(&self, block: u32) -> Option<&Words> {
+        self.scopes.groups(block)
+    }
+
+    fn narrowed(&self, block: u32) -> Option<&Words> {
+        self.scopes.narrowed(block)
+    }
+}
+
 impl decide::Ruleset for Ruleset {
     fn actions(&self, set: u32) -> Option<&SetActions> {
         self.actions.get(set as usize)
@@ -149,6 +190,12 @@ impl decide::Ruleset for Ruleset {
 }
 
 impl Ruleset {
+    /// What its tables take in the kernel, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.tables.bytes() + self.scopes.bytes()
+    }
+
     /// The set of an address.
     #[must_use]
     pub fn set_of(&self, address: std::net::IpAddr) -> u32 {

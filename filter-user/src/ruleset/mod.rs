@@ -4,6 +4,7 @@ mod caution;
 pub mod compile;
 pub mod delta;
 pub mod guard;
+pub mod narrow;
 pub mod origins;
 pub mod parts;
 pub mod resolve;

@@ -381,6 +381,6 @@ impl ResolvedRule {
         let batches = || self.lists.iter().flat_map(|list| &list.batches);
         let v4 = batches().flat_map(|batch| &batch.prefixes.v4).map(|range| (range.first, range.last)).collect();
         let v6 = batches().flat_map(|batch| &batch.prefixes.v6).map(|range| (range.first, range.last)).collect();
-        Rule { identity: self.identity.clone(), v4, v6 }
+        Rule { identity: self.identity.clone(), v4, v6, scope: self.scope.clone() }
     }
 }

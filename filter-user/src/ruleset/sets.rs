@@ -141,6 +141,7 @@ impl Sets {
         self.actions.push(SetActions {
             out: self.strongest(members, Direction::Out) as u32,
             in_: self.strongest(members, Direction::In) as u32,
+            scoped: 0,
         });
         self.members.push(members.into());
         self.set_ids.insert(members.into(), id);
@@ -160,7 +161,12 @@ impl Sets {
         asked.max().unwrap_or(Action::None)
     }
 
-    /// By set id: what to do with the set's packets.
+    /// The rules of a set, sorted; none for an id that was never given.
+    pub(super) fn members(&self, set: u32) -> &[RuleId] {
+        self.members.get(set as usize).map_or(&[], AsRef::as_ref)
+    }
+
+    /// By set id: what to do with the set's packets. Knows no scopes: those are a generation's own.
     #[must_use]
     pub fn actions(&self) -> &[SetActions] {
         &self.actions
@@ -188,7 +194,7 @@ impl Sets {
     /// The rules that a packet of set `set` and `direction` is counted for: those that made its verdict. Where an
     /// allow rule passed it, only the allow rules; else the block and monitor rules.
     pub fn credited(&self, set: u32, direction: Direction) -> impl Iterator<Item = &RuleIdentity> {
-        let members = self.members.get(set as usize).map_or(&[][..], AsRef::as_ref);
+        let members = self.members(set);
         let allowed = self.strongest(members, direction) == Action::Allow;
         members
             .iter()

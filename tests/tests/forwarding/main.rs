@@ -2,8 +2,9 @@
 //!
 //! Verdicts and sums come from the frames sent. Remote addresses that no host answers for keep replies out of the sums.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod counting;
+mod scopes;
 mod verdicts;
 mod wires;

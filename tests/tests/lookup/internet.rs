@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use filter_common::decide::Direction;
 use weir::prefix::{Address, Asn, Listed, Prefixes};
-use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Sets, compile};
+use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Scope, Sets, compile};
 use weir::source::{Wanted, read_asn_table};
 use weir_tests::frame::Xorshift;
 use weir_tests::skipped;
@@ -124,13 +124,13 @@ pub(crate) fn one_rule(prefixes: &Prefixes) -> Vec<Rule> {
 
 fn rule(name: &str, v4: Vec<(u32, u32)>, v6: Vec<(u128, u128)>) -> Rule {
     let identity = RuleIdentity { name: name.into(), action: RuleAction::Block, direction: RuleDirection::Both };
-    Rule { identity, v4: v4.into_iter().collect(), v6: v6.into_iter().collect() }
+    Rule { identity, v4: v4.into_iter().collect(), v6: v6.into_iter().collect(), scope: Scope::default() }
 }
 
 /// The table compiled, and the set ids of its combinations of ASes.
 pub(crate) fn compiled(prefixes: &Prefixes) -> (Ruleset, Ids) {
     let mut sets = Sets::default();
-    let ruleset = compile(&rule_for_each_as(prefixes), &Guard::default(), &mut sets).unwrap();
+    let ruleset = compile(&rule_for_each_as(prefixes), &Guard::default(), &mut sets, &BTreeMap::new()).unwrap();
     let members = |id| {
         let mut asns: Vec<_> = sets.credited(id, Direction::Out).map(|rule| rule.name.parse().unwrap()).collect();
         asns.sort_unstable();

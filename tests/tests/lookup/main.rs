@@ -6,7 +6,7 @@
 mod bench;
 mod internet;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -222,7 +222,7 @@ fn publish(all: &Prefixes, rules: Grouping, sets: &mut Sets) -> Published {
         (start.elapsed(), made)
     }
     let (rules, list) = timed(|| rules(all));
-    let (compile, ruleset) = timed(|| compile(&list, &Guard::default(), sets).unwrap());
+    let (compile, ruleset) = timed(|| compile(&list, &Guard::default(), sets, &BTreeMap::new()).unwrap());
     let (load, mut object) = timed(|| load(&ruleset));
     let mut verify = [Duration::ZERO; 6];
     let hooks = [Hook::Xdp, Hook::TcIngress, Hook::TcEgress];

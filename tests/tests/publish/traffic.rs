@@ -1,5 +1,6 @@
 //! Publishes under traffic: exact counts at both ends, whatever the attach kind.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path as File;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +41,7 @@ impl Library {
     fn compile(&mut self, rules: &str) -> Ruleset {
         let config = Config::parse(File::new("test.toml"), rules.as_bytes()).unwrap();
         let rules = resolve(&config, &Files::default()).unwrap().rules();
-        compile(&rules, &Guard::default(), &mut self.sets).unwrap()
+        compile(&rules, &Guard::default(), &mut self.sets, &BTreeMap::new()).unwrap()
     }
 
     fn publish(&mut self, ruleset: &Ruleset, wanted: &[Wanted]) {
