@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use weir::catalog::Catalog;
+use weir::config::Config;
 use weir_tests::frame::frame;
 use weir_tests::lab::{DEADLINE, require_root, wait_until};
 use weir_tests::netns::{Netns, veth};
@@ -122,14 +124,28 @@ fn the_two_commands_of_the_readme_are_demo_and_test_and_the_demo_runs() {
 
 #[test]
 fn the_example_configuration_is_valid_and_its_defaults_are_the_defaults() {
-    let example =
-        weir::config::Config::parse(Path::new("etc/weir.toml"), &fs::read(workspace().join("etc/weir.toml")).unwrap())
-            .unwrap();
+    let parse = |file: &str, text: &[u8]| Config::parse(Path::new(file), text, Catalog::embedded()).unwrap();
+    let text = fs::read_to_string(workspace().join("etc/weir.toml")).unwrap();
+    let example = parse("etc/weir.toml", text.as_bytes());
     let bare =
         "[[interface]]\nname = \"eth0\"\n[[rule]]\nname = \"tiktok\"\naction = \"block\"\nservices = [\"tiktok\"]\n";
-    let bare = weir::config::Config::parse(Path::new("bare"), bare.as_bytes()).unwrap();
+    let bare = parse("bare", bare.as_bytes());
     assert_eq!(example.interfaces, bare.interfaces, "keys that the example spells out have their default values");
     assert_eq!(example.rules[0], bare.rules[0]);
-    assert!(!example.rules[1].allow_wide);
-    assert_eq!(example.asn_tables, bare.asn_tables);
+    let flags = |rule: &weir::config::RuleConfig| (rule.allow_wide, rule.allow_shared, rule.allow_bogon);
+    assert_eq!(flags(&example.rules[1]), (false, false, false));
+    assert_eq!((&example.asn, &example.fetch, &example.sources), (&bare.asn, &bare.fetch, &bare.sources));
+
+    // What is commented out is right, too, and so are its defaults.
+    let code = |line: &str| {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        let key = line.split([' ', '=']).next().unwrap_or_default();
+        line.starts_with('[') || (line.contains(" = ") && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+    };
+    let all: String = text.lines().filter(|line| code(line)).map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+    let all = parse("etc/weir.toml", all.as_bytes());
+    let campus = &all.sources["campus"];
+    assert_eq!((campus.limits, campus.refresh.as_secs(), campus.max_bytes), (weir::source::gate::Limits::default(), 86_400, 64 << 20));
+    assert_eq!((all.asn.quorum, all.rules[1].scope.vlans.as_slice()), (1, [20].as_slice()));
+    assert!(all.rules[1].schedule.is_some() && all.asn.rpki.is_some());
 }
