@@ -35,7 +35,7 @@ impl<'a> Place<'a> {
     pub(crate) fn error(&self, span: &Range<usize>, problem: impl fmt::Display) -> ConfigError {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = 1 + before.matches('\n').count();
-        ConfigError { file: self.file.into(), line, problem: problem.to_string() }
+        ConfigError { file: self.file.into(), line, problem: one_line(&problem.to_string()) }
     }
 
     /// What the TOML reader refuses, with the key, which it leaves out.
@@ -74,4 +74,20 @@ impl<'a> Place<'a> {
         };
         values.iter().map(one).collect()
     }
+}
+
+/// Characters of a refusal, at most: it quotes what was written, which may be anything.
+const MAX_PROBLEM: usize = 400;
+
+/// `problem` as one line that a terminal shows as it is.
+fn one_line(problem: &str) -> String {
+    let mut line = String::new();
+    for (count, c) in problem.chars().enumerate() {
+        if count == MAX_PROBLEM {
+            line.push_str("...");
+            break;
+        }
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
 }

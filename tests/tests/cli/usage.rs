@@ -97,7 +97,7 @@ fn a_command_line_that_cannot_be_meant_is_refused_with_exit_code_2() {
         (
             "an interface name Linux does not accept",
             &["run", "--service", "tiktok", "--iface", "eth0/1"],
-            "interface name \"eth0/1\" is not one Linux accepts: 1 to 15 bytes, no '/', ':' or space",
+            "interface name \"eth0/1\" is not one Linux accepts: 1 to 15 bytes, no '/', ':', space or control character",
         ),
     ];
     for &(what, arguments, says) in cases {

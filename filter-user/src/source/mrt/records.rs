@@ -73,11 +73,12 @@ impl<'a> Records<'a> {
         if self.unpacked > self.limit {
             return Err(End::Error(MrtError::TooLarge { limit: self.limit }));
         }
-        // Gone before the next one is there: two of 16 MiB are one too many.
-        self.body = Vec::new();
-        let mut body = vec![0; header.length as usize];
-        let read = self.fill(&mut body)?;
-        if read < body.len() {
+        // It grows with what is there, not with what the header claims.
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
+        let read = self.source.by_ref().take(header.length.into()).read_to_end(&mut body);
+        let read = read.map_err(|error| self.stopped(&error))?;
+        if read < header.length as usize {
             return Err(self.ends_inside());
         }
         self.body = body;
