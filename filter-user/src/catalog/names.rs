@@ -131,6 +131,8 @@ mod tests {
             ("", ""),
             ("-", "Twitter Inc."),
             ("XAI - X.AI", "Xait AS"),
+            // A word in common is not enough.
+            ("Beijing Volcano Engine Technology Co., Ltd.", "Tencent Cloud Computing (Beijing) Co., Ltd"),
         ];
         for (expected, found) in pairs {
             assert!(!name_fits(expected, found) && !name_fits(found, expected), "{expected} <-> {found}");

@@ -223,6 +223,14 @@ fn a_service_without_networks_is_named_and_never_blocks_in_silence() {
     let says = "rule \"discord\" lists no address: the services have no networks of their own: discord; `weir catalog \
                 show` says what carries them";
     refused(&Case { what: "a service on networks of others", files: &[], arguments, code: 2, says });
+    let arguments = &["check", "--service", "douyin"];
+    refused(&Case {
+        what: "a dormant network",
+        files: &[],
+        arguments,
+        code: 2,
+        says: &says.replace("discord", "douyin"),
+    });
     let toml = crate::rule("services = [\"tiktok\", \"discord\"]");
     let report = succeeds(run(&[("weir.toml", &toml)], &["check", "-c", "weir.toml", "--json"])).json();
     assert_eq!(
