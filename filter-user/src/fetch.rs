@@ -53,7 +53,7 @@ impl Question {
 /// Why there is no document.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("{location} answers {status}{}", reason(*status))]
+    #[error("{location} answers {status}")]
     Status { location: String, status: StatusCode, retry_after: Option<Duration> },
     #[error("{location}: {problem}")]
     Broken { location: String, problem: String },
@@ -61,12 +61,6 @@ enum Failure {
     TooLarge { location: String, limit: u64 },
     #[error("{location}: {problem}")]
     Content { location: String, problem: String },
-}
-
-fn reason(status: StatusCode) -> String {
-    status
-        .canonical_reason()
-        .map_or_else(String::new, |reason| format!(" {reason}").replace(&format!(" {} ", status.as_str()), " "))
 }
 
 /// What came, before it is read.
@@ -175,6 +169,7 @@ fn told(error: &ureq::Error, timeout: Duration) -> String {
             format!("not done within {} s ([fetch] timeout)", timeout.as_secs_f32())
         }
         ureq::Error::HostNotFound => "the host's name is not known; check the URL and this router's resolvers".into(),
+        ureq::Error::Io(error) => format!("the connection failed: {error}"),
         ureq::Error::TooManyRedirects => format!("more than {MOST_REDIRECTS} redirects"),
         error => error.to_string(),
     }

@@ -140,12 +140,17 @@ fn the_example_configuration_is_valid_and_its_defaults_are_the_defaults() {
     let code = |line: &str| {
         let line = line.strip_prefix("# ").unwrap_or(line);
         let key = line.split([' ', '=']).next().unwrap_or_default();
-        line.starts_with('[') || (line.contains(" = ") && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
+        line.starts_with('[')
+            || (line.contains(" = ") && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
     };
-    let all: String = text.lines().filter(|line| code(line)).map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+    let all: String =
+        text.lines().filter(|line| code(line)).map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
     let all = parse("etc/weir.toml", all.as_bytes());
     let campus = &all.sources["campus"];
-    assert_eq!((campus.limits, campus.refresh.as_secs(), campus.max_bytes), (weir::source::gate::Limits::default(), 86_400, 64 << 20));
+    assert_eq!(
+        (campus.limits, campus.refresh.as_secs(), campus.max_bytes),
+        (weir::source::gate::Limits::default(), 86_400, 64 << 20)
+    );
     assert_eq!((all.asn.quorum, all.rules[1].scope.vlans.as_slice()), (1, [20].as_slice()));
     assert!(all.rules[1].schedule.is_some() && all.asn.rpki.is_some());
 }

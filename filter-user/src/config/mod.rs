@@ -199,7 +199,9 @@ pub fn parse_prefix(text: &str) -> Result<IpNet, String> {
 pub fn check_device_name(name: &str) -> Result<(), String> {
     let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(bad) {
-        return Err(format!("interface name \"{name}\" is not one Linux accepts: 1 to 15 bytes, no '/', ':', space or control character"));
+        return Err(format!(
+            "interface name \"{name}\" is not one Linux accepts: 1 to 15 bytes, no '/', ':', space or control character"
+        ));
     }
     Ok(())
 }

@@ -49,13 +49,14 @@ impl Resolving<'_> {
                 ));
             }
         }
-        for &asn in &self.rule.asns {
-            if let Some(shared) = catalog.shared(asn)
-                && !self.rule.allow_shared
-            {
-                let what = format!("AS{asn}");
+        // An operator's own [[shared]] entry may name an AS of a service.
+        for (asn, list) in asns_of(self.config, self.rule).filter(|_| !self.rule.allow_shared) {
+            if let Some(shared) = catalog.shared(asn) {
+                let what = if list.starts_with("AS") { list } else { format!("AS{asn} of {list}") };
                 return Err(ResolveError::Shared { rule: self.name(), what, operator: shared.operator.clone() });
             }
+        }
+        for &asn in &self.rule.asns {
             if let Some(why) = reserved(asn)
                 && !self.rule.allow_bogon
             {
