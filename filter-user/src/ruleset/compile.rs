@@ -4,7 +4,7 @@
 //! rules it is in; each distinct combination is a set. Addresses of the guard get the empty set whatever lists them.
 //! Scopes do not change which set an address is in: `narrow` makes the tables that leave of it what speaks for a packet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use filter_common::abi::SetActions;
 use filter_common::lookup::{Block4, Block6, Root, Tables, UNLISTED};
@@ -76,9 +76,9 @@ pub fn compile(
     let v4 = flatten(ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.v4)), &guard.v4, sets)?;
     let v6 = flatten(ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.v6)), &guard.v6, sets)?;
     let tables = HostTables::build(&v4, &v6)?;
-    let listed: BTreeSet<u32> = v4.iter().map(|range| range.1).chain(v6.iter().map(|range| range.1)).collect();
+    let listed = v4.iter().map(|range| range.1).chain(v6.iter().map(|range| range.1));
     let limits = ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.scope));
-    let (scopes, rows) = narrow(limits, devices, &listed, sets)?;
+    let (scopes, rows) = narrow(limits, devices, listed, sets)?;
     let mut actions = sets.actions().to_vec();
     for (set, row) in rows {
         actions.get_mut(set as usize).into_iter().for_each(|actions| actions.scoped = row + 1);

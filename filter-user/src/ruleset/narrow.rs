@@ -130,11 +130,15 @@ pub(super) type Rows = BTreeMap<u32, u32>;
 pub(super) fn narrow<'a>(
     rules: impl Iterator<Item = (RuleId, &'a Scope)>,
     devices: &BTreeMap<String, u32>,
-    listed: &BTreeSet<u32>,
+    listed: impl Iterator<Item = u32>,
     sets: &mut Sets,
 ) -> Result<(ScopeTables, Rows), ScopeError> {
     let scoped = Scoped::new(rules, devices)?;
-    let listed: Vec<u32> = listed.iter().copied().filter(|&set| scoped.mask_of(sets.members(set)) != 0).collect();
+    if scoped.scopes.is_empty() {
+        return Ok(Default::default());
+    }
+    let mut listed: BTreeSet<u32> = listed.collect();
+    listed.retain(|&set| scoped.mask_of(sets.members(set)) != 0);
     if listed.is_empty() {
         return Ok(Default::default());
     }
