@@ -90,8 +90,8 @@ pub fn catalog(path: Option<&Path>) -> anyhow::Result<Arc<Catalog>> {
     Ok(Arc::new(embedded.with(&own)))
 }
 
-/// Reads every list and table that `config` names as a file. `now` in Unix seconds.
-pub fn files(config: &Config, now: i64) -> anyhow::Result<Copies> {
+/// Reads every list and table that `config` names as a file. They are always at hand, so their copies have no age.
+pub fn files(config: &Config) -> anyhow::Result<Copies> {
     let mut copies = Copies::new();
     for (id, part) in parts(config) {
         let what = match id {
@@ -100,18 +100,18 @@ pub fn files(config: &Config, now: i64) -> anyhow::Result<Copies> {
             PartId::Source(..) => continue,
         };
         let Location::File(path) = &part.location else { continue };
-        copies.insert(id, Arc::new(file(what, path, &part.need, now)?));
+        copies.insert(id, Arc::new(file(what, path, &part.need)?));
     }
     Ok(copies)
 }
 
-fn file(what: &'static str, path: &Path, need: &Need, now: i64) -> anyhow::Result<Copy> {
+fn file(what: &'static str, path: &Path, need: &Need) -> anyhow::Result<Copy> {
     let content =
         source::read(&read(what, path)?, need).map_err(|source| ContentError { path: path.into(), source })?;
     if let Some(why) = content.cut {
         return Err(CutError { path: path.into(), why }.into());
     }
-    Ok(Copy::of(content, &path.display().to_string(), now))
+    Ok(Copy::of(content, &path.display().to_string(), 0))
 }
 
 /// The state directory: what a daemon keeps over a restart.

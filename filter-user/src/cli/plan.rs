@@ -119,7 +119,7 @@ impl Plan {
         let mut resolved = ruleset::resolve(&config, &copies)?;
         resolved.warnings.extend(report::degraded(&resolved.gaps));
         let host = network::host().context("cannot read this host's addresses")?;
-        let known = Known::of(resolved, &config, &host)?;
+        let known = Known::of(resolved, &config, copies, &host)?;
         let deltas = deltas(&old, &known.resolved);
         let report = Report {
             changes: deltas.iter().any(|delta| delta.fate != Fate::Same),
@@ -149,7 +149,7 @@ impl Plan {
         let Some(ConfigText { path, text }) = saved.config else { return Ok(Resolved::default()) };
         let read = || -> anyhow::Result<Resolved> {
             let config = store::parse(&path, text.as_bytes())?;
-            let mut copies = store::files(&config, now())?;
+            let mut copies = store::files(&config)?;
             copies.extend(store.copies(&config).0);
             Ok(ruleset::resolve(&config, &copies)?)
         };
@@ -161,7 +161,7 @@ impl Plan {
 
     /// The copies of every part: files read, sources as stored, and fetched where they are not or `--refresh` asks for it.
     fn copies(&self, config: &Config, stored: &Copies, problems: &mut Vec<String>) -> anyhow::Result<Copies> {
-        let mut copies = store::files(config, now())?;
+        let mut copies = store::files(config)?;
         for (id, part) in parts(config).into_iter().filter(|(id, _)| id.source().is_some()) {
             let old = stored.get(&id);
             if let (Some(copy), false) = (old, self.refresh) {

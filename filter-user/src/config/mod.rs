@@ -18,7 +18,7 @@ use toml::Spanned;
 use crate::catalog::Catalog;
 use place::Place;
 
-pub use rule::{RuleConfig, check_service};
+pub use rule::{RuleConfig, check_category, check_service};
 pub use source::{ASN_MARK, AsnConfig, FetchConfig, Location, SourceConfig, host_of, known};
 
 /// How a device is attached.

@@ -215,12 +215,15 @@ pub fn check_service(catalog: &Catalog, id: &str) -> Result<String, String> {
         return Ok(id.into());
     }
     if catalog.category(id).is_some() {
-        return Err(format!("\"{id}\" is a category, not a service; write categories = [\"{id}\"]"));
+        return Err(format!(
+            "\"{id}\" is a category, not a service; write categories = [\"{id}\"], or --category {id}"
+        ));
     }
     Err(catalog.no_such_service(id))
 }
 
-fn check_category(catalog: &Catalog, id: &str) -> Result<String, String> {
+/// The id of a category, or why there is none.
+pub fn check_category(catalog: &Catalog, id: &str) -> Result<String, String> {
     if catalog.category(id).is_some() {
         return Ok(id.into());
     }

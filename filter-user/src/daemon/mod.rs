@@ -205,14 +205,14 @@ impl Daemon<'_> {
     /// The policy that `text` stands for, with the copies that are stored.
     fn policy_of(&self, text: &ConfigText) -> anyhow::Result<Policy> {
         let config = (self.settings.complete)(store::parse(&text.path, text.text.as_bytes())?)?;
-        let mut copies = store::files(&config, self.clock.now().unix)?;
+        let mut copies = store::files(&config)?;
         copies.extend(self.store.copies(&config).0);
         Ok(Policy { config: Arc::new(config), text: Some(Arc::new(text.clone())), copies, resting: BTreeSet::new() })
     }
 
     /// Makes a configuration take effect.
     fn load(&mut self, (config, text): (Config, Option<ConfigText>), confirm: Option<Duration>) -> anyhow::Result<()> {
-        let files = store::files(&config, self.clock.now().unix)?;
+        let files = store::files(&config)?;
         let (stored, problems) = self.store.copies(&config);
         for problem in problems {
             error!("{problem}");

@@ -248,15 +248,23 @@ impl Answers {
     }
 
     fn addresses(&self) -> u128 {
-        let v4: AddressSet<u32> =
-            self.answers.iter().flat_map(|answer| set(&answer.batches, |rows| &rows.v4).ranges().to_vec()).collect();
-        let v6: AddressSet<u128> =
-            self.answers.iter().flat_map(|answer| set(&answer.batches, |rows| &rows.v6).ranges().to_vec()).collect();
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (own4, own6) in self.answers.iter().map(Answer::addresses) {
+            v4.extend_from_slice(own4.ranges());
+            v6.extend_from_slice(own6.ranges());
+        }
+        let (v4, v6): (AddressSet<u32>, AddressSet<u128>) = (v4.into_iter().collect(), v6.into_iter().collect());
         v4.addresses().saturating_add(v6.addresses())
     }
 }
 
 impl Answer {
+    /// The addresses it lists, by family.
+    #[must_use]
+    pub fn addresses(&self) -> (AddressSet<u32>, AddressSet<u128>) {
+        (set(&self.batches, |rows| &rows.v4), set(&self.batches, |rows| &rows.v6))
+    }
+
     /// Cuts the ranges down to what the functions leave of them.
     fn keep(
         &mut self,

@@ -166,6 +166,7 @@ pub fn resolve(config: &Config, copies: &Copies) -> Result<Resolved, ResolveErro
             rule,
             lists: Vec::new(),
             silent: Vec::new(),
+            absent: BTreeSet::new(),
             into: &mut resolved,
         };
         let rule = resolving.run()?;
@@ -191,6 +192,8 @@ pub(super) struct Resolving<'a> {
     lists: Vec<List>,
     /// What was named and lists nothing.
     pub(super) silent: Vec<String>,
+    /// ASes that no table lists.
+    absent: BTreeSet<Asn>,
     into: &'a mut Resolved,
 }
 
@@ -257,7 +260,7 @@ impl Resolving<'_> {
         }
         if answers.is_empty() && answers.missing.is_empty() {
             self.warn(&format!("no ASN table lists AS{asn}"));
-            self.silent.push(format!("no ASN table lists AS{asn}"));
+            self.absent.insert(asn);
         }
         for answer in answers.answers {
             self.add(list, &answer.source, answer.fetched, answer.batches);
@@ -320,7 +323,13 @@ impl Resolving<'_> {
         let mut all = self.lists.iter().flat_map(|list| &list.batches);
         let waits = self.into.gaps.iter().any(|gap| gap.rule == self.rule.identity.name);
         if all.all(|batch| batch.prefixes.is_empty()) && !waits {
-            let why = format!("{}; check its names, or give it a list", self.silent.join("; "));
+            let mut why = self.silent.clone();
+            if self.absent.is_empty() {
+                why.extend(self.rule.services.is_empty().then(|| "remove the rule or give it a list".into()));
+            } else {
+                why.push(format!("no ASN table lists {}; check the numbers and the tables", asn_list(&self.absent)));
+            }
+            let why = why.join("; ");
             return Err(ResolveError::Empty { rule: self.name(), why });
         }
         if self.rule.allow_wide {
