@@ -221,7 +221,7 @@ fn a_source_without_any_copy_says_that_it_is_not_enforced() {
 #[test]
 fn retry_after_is_heeded() {
     let mut sim = Sim::started(ONE);
-    sim.answer(Outcome::Failed { problem: "answers 503".into(), retry_after: Some(Duration::from_secs(1800)) });
+    sim.answer(Outcome::Failed { problem: "answers 503".into(), retry_after: Some(Duration::from_mins(30)) });
     assert_eq!(sim.until_asked(), 1800);
 }
 
@@ -511,7 +511,7 @@ fn a_restart_goes_on_waiting_and_a_wait_that_ended_meanwhile_goes_back() {
         copies: Copies::new(),
         resting: BTreeSet::new(),
     };
-    sim.controller.resume(Some(Waiting { before: Arc::new(before), until: Duration::from_secs(60) }), None);
+    sim.controller.resume(Some(Waiting { before: Arc::new(before), until: Duration::from_mins(1) }), None);
     sim.load(OTHER, None);
     assert_eq!((action(sim.controller.live().unwrap()), sim.controller.unconfirmed(sim.now)), ("monitor", Some(60)));
     assert_eq!(sim.saved.last().unwrap().until, Some(NOON + 60), "a second restart goes on, too");

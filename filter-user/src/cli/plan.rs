@@ -114,7 +114,7 @@ impl Plan {
         let config = self.selection.load()?;
         let store = Store::new(&self.selection.state_dir);
         let (stored, mut problems) = store.copies(&config);
-        let old = self.in_force(&store, &mut problems)?;
+        let old = in_force(&store, &mut problems);
         let copies = self.copies(&config, &stored, &mut problems)?;
         let mut resolved = ruleset::resolve(&config, &copies)?;
         resolved.warnings.extend(report::degraded(&resolved.gaps));
@@ -135,28 +135,6 @@ impl Plan {
             print(&text(&report))?;
         }
         Ok(if report.problems.is_empty() { Outcome::Done } else { Outcome::Degraded })
-    }
-
-    /// What the daemon enforces, by what it stored: nothing, where it never ran.
-    fn in_force(&self, store: &Store, problems: &mut Vec<String>) -> anyhow::Result<Resolved> {
-        let saved = match store.saved() {
-            Ok(saved) => saved,
-            Err(problem) => {
-                problems.push(format!("what is in force is not known, so everything is shown as new: {problem}"));
-                return Ok(Resolved::default());
-            }
-        };
-        let Some(ConfigText { path, text }) = saved.config else { return Ok(Resolved::default()) };
-        let read = || -> anyhow::Result<Resolved> {
-            let config = store::parse(&path, text.as_bytes())?;
-            let mut copies = store::files(&config)?;
-            copies.extend(store.copies(&config).0);
-            Ok(ruleset::resolve(&config, &copies)?)
-        };
-        Ok(read().unwrap_or_else(|problem| {
-            problems.push(format!("what is in force is not known, so everything is shown as new: {problem:#}"));
-            Resolved::default()
-        }))
     }
 
     /// The copies of every part: files read, sources as stored, and fetched where they are not or `--refresh` asks for it.
@@ -291,6 +269,28 @@ impl Plan {
                 .collect(),
         }))
     }
+}
+
+/// What the daemon enforces, by what it stored: nothing, where it never ran.
+fn in_force(store: &Store, problems: &mut Vec<String>) -> Resolved {
+    let saved = match store.saved() {
+        Ok(saved) => saved,
+        Err(problem) => {
+            problems.push(format!("what is in force is not known, so everything is shown as new: {problem}"));
+            return Resolved::default();
+        }
+    };
+    let Some(ConfigText { path, text }) = saved.config else { return Resolved::default() };
+    let read = || -> anyhow::Result<Resolved> {
+        let config = store::parse(&path, text.as_bytes())?;
+        let mut copies = store::files(&config)?;
+        copies.extend(store.copies(&config).0);
+        Ok(ruleset::resolve(&config, &copies)?)
+    };
+    read().unwrap_or_else(|problem| {
+        problems.push(format!("what is in force is not known, so everything is shown as new: {problem:#}"));
+        Resolved::default()
+    })
 }
 
 fn protocol(number: u8) -> String {

@@ -91,7 +91,7 @@ pub struct FetchConfig {
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { contact: None, ca: None, retry: Duration::from_secs(60), timeout: Duration::from_secs(300) }
+        Self { contact: None, ca: None, retry: Duration::from_mins(1), timeout: Duration::from_mins(5) }
     }
 }
 
@@ -150,9 +150,9 @@ pub fn known() -> BTreeMap<String, SourceConfig> {
 const NEEDS_CONTACT: &str = "bgptools";
 /// What a source may have where the configuration does not say.
 const MAX_BYTES: u64 = 64 * MIB;
-const REFRESH: Duration = Duration::from_secs(24 * 3600);
+const REFRESH: Duration = Duration::from_hours(24);
 /// Publishers ban clients that ask more often; a server of one's own is asked as often as one likes.
-const SHORTEST_REFRESH: Duration = Duration::from_secs(15 * 60);
+const SHORTEST_REFRESH: Duration = Duration::from_mins(15);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -328,12 +328,11 @@ pub(super) fn asn(
     }
     let Some(quorum) = &raw.quorum else { return Ok(config) };
     let most = config.tables.len() + config.sources.len();
-    match usize::try_from(*quorum.get_ref()).ok().filter(|&quorum| (1..=most).contains(&quorum)) {
-        Some(quorum) => Ok(AsnConfig { quorum, ..config }),
-        None => {
-            let problem = format!("asn: quorum: accepted: 1 to the {most} tables and sources that [asn] names");
-            Err(place.error(&quorum.span(), problem))
-        }
+    if let Some(quorum) = usize::try_from(*quorum.get_ref()).ok().filter(|&quorum| (1..=most).contains(&quorum)) {
+        Ok(AsnConfig { quorum, ..config })
+    } else {
+        let problem = format!("asn: quorum: accepted: 1 to the {most} tables and sources that [asn] names");
+        Err(place.error(&quorum.span(), problem))
     }
 }
 

@@ -143,13 +143,13 @@ impl Controller {
     fn published(&mut self, result: Result<(), String>, now: Moment, commands: &mut Vec<Command>) {
         let Some((policy, cause)) = self.candidate.take() else { return };
         match result {
-            Ok(()) => self.settled(policy, cause, now, commands),
+            Ok(()) => self.settled(&policy, cause, now, commands),
             Err(problem) => self.not_published(cause, &problem, now, commands),
         }
     }
 
-    fn settled(&mut self, policy: Arc<Policy>, cause: Cause, now: Moment, commands: &mut Vec<Command>) {
-        let before = self.live.replace(Arc::clone(&policy));
+    fn settled(&mut self, policy: &Arc<Policy>, cause: Cause, now: Moment, commands: &mut Vec<Command>) {
+        let before = self.live.replace(Arc::clone(policy));
         self.judged = now.unix;
         self.switch = next_switch(&policy.config, now.unix);
         match cause {
@@ -203,12 +203,11 @@ impl Controller {
         self.parts.retain(|id, _| needed.contains_key(id));
         self.fresh.retain(|id, _| needed.contains_key(id));
         for (id, part) in needed {
-            match self.parts.get_mut(&id) {
-                Some(state) => state.replan(part, now),
-                None => {
-                    let copy = policy.copies.get(&id).cloned();
-                    self.parts.insert(id, PartState::new(part, copy, now, self.seed));
-                }
+            if let Some(state) = self.parts.get_mut(&id) {
+                state.replan(part, now);
+            } else {
+                let copy = policy.copies.get(&id).cloned();
+                self.parts.insert(id, PartState::new(part, copy, now, self.seed));
             }
         }
     }
@@ -321,7 +320,7 @@ impl Controller {
     }
 
     fn retry(&self) -> Duration {
-        self.live.as_ref().map_or(Duration::from_secs(60), |policy| policy.config.fetch.retry)
+        self.live.as_ref().map_or(Duration::from_mins(1), |policy| policy.config.fetch.retry)
     }
 }
 

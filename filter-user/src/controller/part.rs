@@ -12,7 +12,7 @@ use crate::source::gate;
 use crate::source::{Content, Need};
 
 /// The longest wait after failures, however long a copy is good.
-const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
+const LONGEST_WAIT: Duration = Duration::from_hours(6);
 /// A server that never says anything but "not modified" is asked for the whole now and then.
 const UNCHANGED_MOST: u32 = 8;
 /// A copy that is older than this many refreshes is stale.

@@ -187,12 +187,11 @@ fn by_asn(copy: &Copy) -> BTreeMap<Asn, Vec<Batch>> {
 /// The batch of `asn` that began at `since`; batches come in the order of their times.
 fn batch_of(by_asn: &mut BTreeMap<Asn, Vec<Batch>>, asn: Asn, since: i64) -> &mut Prefixes {
     let batches = by_asn.entry(asn).or_default();
-    let place = match batches.iter().position(|batch| batch.since == since) {
-        Some(place) => place,
-        None => {
-            batches.push(Batch { since, prefixes: Prefixes::default() });
-            batches.len() - 1
-        }
+    let place = if let Some(place) = batches.iter().position(|batch| batch.since == since) {
+        place
+    } else {
+        batches.push(Batch { since, prefixes: Prefixes::default() });
+        batches.len() - 1
     };
     &mut batches[place].prefixes
 }
@@ -217,11 +216,13 @@ fn snapshot() -> BTreeMap<Asn, (Prefixes, Option<String>)> {
     by_asn
 }
 
+/// Ranges of both families.
+type Ranges = (Vec<(u32, u32)>, Vec<(u128, u128)>);
+
 impl Payloads {
     fn new(copy: &Copy, wanted: impl Iterator<Item = Asn>) -> Self {
         let (v4, v6) = copy.addresses();
-        let mut own: BTreeMap<Asn, (Vec<(u32, u32)>, Vec<(u128, u128)>)> =
-            wanted.map(|asn| (asn, Default::default())).collect();
+        let mut own: BTreeMap<Asn, Ranges> = wanted.map(|asn| (asn, Default::default())).collect();
         for (_, range) in copy.v4() {
             own.entry(range.asn).and_modify(|own| own.0.push((range.first, range.last)));
         }

@@ -29,7 +29,11 @@ fn an_invalid_configuration_is_refused_as_file_and_line_with_exit_code_2() {
             b"[[interface]]\nname = \"eth0\"\nmode = \"xdp\"\n",
             "weir.toml:3: unknown field `mode`, expected one of `name`, `attach`, `egress`",
         ),
-        ("an unknown key of [asn]", b"[asn]\ntable = []\n", "weir.toml:2: unknown field `table`, expected one of `tables`, `sources`, `quorum`, `rpki`, `irr`"),
+        (
+            "an unknown key of [asn]",
+            b"[asn]\ntable = []\n",
+            "weir.toml:2: unknown field `table`, expected one of `tables`, `sources`, `quorum`, `rpki`, `irr`",
+        ),
         (
             "an unknown key of [never_block]",
             b"[never_block]\naddresses = []\n",
