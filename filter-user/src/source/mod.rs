@@ -4,6 +4,7 @@
 //!
 //! | bytes                                   | as a list      | as an ASN table |
 //! |-----------------------------------------|----------------|-----------------|
+//! | MRT records, compressed or not          | refused        | `mrt`           |
 //! | start with 1f 8b                        | `gzip`, then the rows below      ||
 //! | start with `BZh`                        | `bzip`, then the rows below      ||
 //! | a tar or zip archive                    | refused        | refused         |
@@ -22,6 +23,7 @@ pub mod bzip;
 pub mod gzip;
 pub mod list;
 pub mod mmdb;
+pub mod mrt;
 
 /// What a source's bytes say, and what the reader should know about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -185,12 +187,18 @@ pub enum SourceError {
     /// A `MaxMind` database cannot be read or holds no ASNs.
     #[error(transparent)]
     Mmdb(#[from] mmdb::MmdbError),
+    /// A dump of BGP cannot be read or holds no routing table.
+    #[error(transparent)]
+    Mrt(#[from] mrt::MrtError),
     /// An archive stands where one file is expected.
     #[error("is a {0} archive; unpack it and name the file inside")]
     Archive(&'static str),
     /// A database stands where a list is expected.
     #[error("is a MaxMind database, not a list; name it under [asn] tables and its AS numbers in a rule")]
     DatabaseAsList,
+    /// A dump stands where a list is expected.
+    #[error("is an MRT dump, not a list; name it under [asn] tables and its AS numbers in a rule")]
+    DumpAsList,
     /// An ASN table has nothing in it.
     #[error("no rows: the ASN table names no origin AS; download it again")]
     NoRows,
@@ -198,6 +206,9 @@ pub enum SourceError {
 
 /// Reads a list of prefixes, addresses and ranges, compressed or not.
 pub fn read_list(bytes: &[u8]) -> Result<Parsed, SourceError> {
+    if mrt::is_mrt(bytes) {
+        return Err(SourceError::DumpAsList);
+    }
     let bytes = unpacked(bytes)?;
     if mmdb::is_mmdb(&bytes) {
         return Err(SourceError::DatabaseAsList);
@@ -205,10 +216,14 @@ pub fn read_list(bytes: &[u8]) -> Result<Parsed, SourceError> {
     Ok(list::parse(&bytes)?)
 }
 
-/// Reads the rows of the wanted ASes from an ASN table, text or `MaxMind` database, compressed or not.
+/// Reads the rows of the wanted ASes from an ASN table, compressed or not: text, `MaxMind` database or MRT dump.
 ///
 /// A table that has rows but none of a wanted AS is no error: IPv4 and IPv6 often come in two tables.
 pub fn read_asn_table(bytes: &[u8], wanted: &Wanted) -> Result<AsnTable, SourceError> {
+    // Before unpacking: a dump is many times what may be unpacked at once.
+    if mrt::is_mrt(bytes) {
+        return Ok(mrt::parse(bytes, wanted)?);
+    }
     let bytes = unpacked(bytes)?;
     let table = if mmdb::is_mmdb(&bytes) { mmdb::parse(&bytes, wanted)? } else { asn_table::parse(&bytes, wanted)? };
     if table.rows == 0 { Err(SourceError::NoRows) } else { Ok(table) }
