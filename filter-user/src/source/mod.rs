@@ -10,6 +10,8 @@
 //! | a tar or zip archive                    | refused        | refused         |
 //! | MaxMind metadata marker near the end    | refused        | `mmdb`          |
 //! | anything else                           | `list`         | `asn_table`     |
+//!
+//! `irr` is no file: it speaks with a server that other sources are checked by.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +23,7 @@ pub mod announced;
 pub mod asn_table;
 pub mod bzip;
 pub mod gzip;
+pub mod irr;
 pub mod list;
 pub mod mmdb;
 pub mod mrt;
