@@ -8,6 +8,7 @@ use weir_tests::weir::{Output, Scratch, binary};
 use crate::{Case, finish, refused, rule, run};
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases is read as a whole")]
 fn a_command_line_that_cannot_be_meant_is_refused_with_exit_code_2() {
     let named_tiktok = b"[[rule]]\nname = \"tiktok\"\naction = \"block\"\nprefixes = [\"192.0.2.0/24\"]\n";
     let cases: &[(&str, &[&str], &str)] = &[
