@@ -158,7 +158,7 @@ impl Plan {
             };
             match fetch::ask(&Question::new(&job, &config.fetch)) {
                 Fetched::Content { content, .. } => {
-                    if let Err(refusal) = gate::admit(old.map(AsRef::as_ref), &content, &part.limits) {
+                    if let Err(refusal) = gate::admit(old.map(AsRef::as_ref), &content, &job.need, &part.limits) {
                         problems.push(format!("source {id} would be refused: {refusal}"));
                     }
                     let provenance = Provenance { fetched: now(), rows: content.rows, ..Provenance::default() };

@@ -133,7 +133,7 @@ impl Config {
         let rules = rule::rules(&place, &raw.rule, &names)?;
         let never_block =
             place.each("never_block: prefixes", &raw.never_block.prefixes, |prefix| parse_prefix(prefix))?;
-        let asn = source::asn(&place, &raw.asn, &sources, &fetch)?;
+        let asn = source::asn(&place, &raw.asn, &sources, &fetch, &rules)?;
         Ok(Self { interfaces, rules, asn, sources, fetch, never_block, catalog })
     }
 
@@ -396,6 +396,23 @@ mod tests {
             (
                 "[asn]\nsources = [\"radb\"]",
                 "etc/weir.toml:2: asn: sources: \"radb\" is a routing registry, where anyone can register anything",
+            ),
+            (
+                &rule("lists = [\"ipverse\"]"),
+                "etc/weir.toml:4: rule \"x\": lists: source \"ipverse\" answers for one AS at a time: write asns, and",
+            ),
+            (
+                "[asn]\nsources = [\"iptoasn\",\n\"iptoasn\"]\nquorum = 2",
+                "etc/weir.toml:3: asn: \"iptoasn\" is named twice, here and before or in a rule's lists: keep one",
+            ),
+            (
+                &format!("{}[asn]\nsources = [\"iptoasn\"]", rule("lists = [\"iptoasn\"]")),
+                "etc/weir.toml:6: asn: \"iptoasn\" is named twice, here and before or in a rule's lists: keep one",
+            ),
+            ("[asn]\ntables = [\"a\",\n\"a\"]", "etc/weir.toml:3: asn: tables: \"a\" is listed twice: keep one"),
+            (
+                "[asn]\nrpki = \"ripestat\"",
+                "etc/weir.toml:2: asn: rpki: source \"ripestat\" answers for one AS at a time: name one document",
             ),
             ("[asn]\nirr = \"rpki\"", "etc/weir.toml:2: asn: irr: source \"rpki\" has no irr = \"host:port\""),
             (

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::place::Place;
-use super::source::{FetchConfig, SourceConfig, check_source};
+use super::source::{FetchConfig, SourceConfig, check_list};
 use super::{ConfigError, check_device_name, parse_prefix};
 use crate::catalog::Catalog;
 use crate::prefix::Asn;
@@ -187,7 +187,7 @@ fn rule(place: &Place<'_>, raw: &RawRule, name: &str, names: &Names<'_>) -> Resu
         categories: place.each(owner, &raw.categories, |id| check_category(names.catalog, id))?,
         asns,
         organisations: place.each(&key("organisations"), &raw.organisations, |text| check_organisation(text))?,
-        lists: place.each(&key("lists"), &raw.lists, |name| check_source(names.sources, names.fetch, name))?,
+        lists: place.each(&key("lists"), &raw.lists, |name| check_list(names.sources, names.fetch, name))?,
         prefixes: place.each(&key("prefixes"), &raw.prefixes, |text| parse_prefix(text))?,
         files: raw.files.iter().map(|path| place.path(path)).collect(),
         allow_wide: raw.allow_wide,

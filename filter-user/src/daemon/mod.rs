@@ -384,6 +384,7 @@ impl Daemon<'_> {
             lists: self.controller.lists(now),
             degraded: enforced.degraded,
             resting: live.map(|policy| policy.resting.iter().cloned().collect()).unwrap_or_default(),
+            next_switch: self.controller.next_switch(now),
             unconfirmed_secs: self.controller.unconfirmed(now),
             rejected: self.controller.rejected().map(str::to_owned),
         })

@@ -1,9 +1,9 @@
 //! What each AS originates, as the configured tables and sources say together: union or quorum, held against RPKI
 //! payloads. Pure; knows no rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::parts::{Copies, PartId};
+use super::parts::{Copies, PartId, wanted};
 use crate::catalog;
 use crate::config::Config;
 use crate::prefix::{Address, AddressSet, Asn, Listed, Prefixes};
@@ -57,15 +57,17 @@ pub struct Origins<'c> {
     tables: Vec<Table<'c>>,
     payloads: Option<Payloads>,
     snapshot: BTreeMap<Asn, (Prefixes, Option<String>)>,
+    /// The ASes that rules name by number or service: only of these are there documents of their own.
+    numbered: BTreeSet<Asn>,
 }
 
 impl<'c> Origins<'c> {
     /// Indexes the copies that `config` asks for origins.
     #[must_use]
-    pub fn new(config: &'c Config, copies: &'c Copies, wanted: impl Iterator<Item = Asn>) -> Self {
+    pub fn new(config: &'c Config, copies: &'c Copies) -> Self {
         let files = config.asn.tables.iter().map(|path| PartId::Table(path.clone()));
         let sources = config.asn.sources.iter().map(|name| PartId::Source(name.clone(), None));
-        let tables = files
+        let tables: Vec<Table<'_>> = files
             .chain(sources)
             .filter_map(|id| {
                 let copy = copies.get(&id)?;
@@ -73,8 +75,11 @@ impl<'c> Origins<'c> {
             })
             .collect();
         let payloads = config.asn.rpki.as_ref().and_then(|name| copies.get(&PartId::Source(name.clone(), None)));
-        let payloads = payloads.map(|copy| Payloads::new(copy, wanted));
-        Self { config, copies, tables, payloads, snapshot: snapshot() }
+        let numbered = wanted(config).asns;
+        // ASes that rules name by the organisation are in the tables alone.
+        let of_tables = tables.iter().flat_map(|table| table.by_asn.keys().copied());
+        let payloads = payloads.map(|copy| Payloads::new(copy, numbered.iter().copied().chain(of_tables)));
+        Self { config, copies, tables, payloads, snapshot: snapshot(), numbered }
     }
 
     /// The ASes of the embedded snapshot.
@@ -90,6 +95,20 @@ impl<'c> Origins<'c> {
         found.map(|(&asn, name)| (asn, name.clone())).collect()
     }
 
+    /// The tables and sources that may name an AS by `organisation`, and have no copy that was read for it yet.
+    pub fn unread(&self, organisation: &str) -> impl Iterator<Item = PartId> {
+        let files = self.config.asn.tables.iter().map(|path| PartId::Table(path.clone()));
+        let whole = |name: &&String| self.config.sources.get(*name).is_some_and(|source| !source.location.is_per_asn());
+        let sources = self.config.asn.sources.iter().filter(whole).map(|name| PartId::Source(name.clone(), None));
+        files.chain(sources).filter(move |id| {
+            let read = |copy: &Copy| match &copy.provenance.wanted {
+                Some(wanted) => wanted.organisations.contains(organisation),
+                None => true,
+            };
+            !self.copies.get(id).is_some_and(|copy| read(copy))
+        })
+    }
+
     /// What the sources say of `asn`.
     #[must_use]
     pub fn of(&self, asn: Asn) -> Answers {
@@ -100,7 +119,9 @@ impl<'c> Origins<'c> {
         for name in &self.config.asn.sources {
             let per_asn = self.config.sources.get(name).is_some_and(|source| source.location.is_per_asn());
             if per_asn {
-                self.ask_document(PartId::Source(name.clone(), Some(asn)), asn, &mut all);
+                if self.numbered.contains(&asn) {
+                    self.ask_document(PartId::Source(name.clone(), Some(asn)), asn, &mut all);
+                }
             } else {
                 self.ask_table(PartId::Source(name.clone(), None), asn, &mut all);
             }

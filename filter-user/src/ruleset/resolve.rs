@@ -155,9 +155,7 @@ pub fn resolve(config: &Config, copies: &Copies) -> Result<Resolved, ResolveErro
             resolved.warnings.extend(copy.warnings.iter().map(|warning| shown_warning(id, warning)));
         }
     }
-    let wanted: BTreeSet<Asn> =
-        config.rules.iter().flat_map(|rule| asns_of(config, rule)).map(|(asn, _)| asn).collect();
-    let origins = Origins::new(config, copies, wanted.into_iter());
+    let origins = Origins::new(config, copies);
     for rule in &config.rules {
         let mut resolving = Resolving {
             config,
@@ -281,16 +279,23 @@ impl Resolving<'_> {
             ));
         }
         found.retain(|asn, _| !shared.contains(asn) && reserved(*asn).is_none());
-        if found.is_empty() {
+        let unread = self.origins.unread(text);
+        let waits: Vec<Gap> = unread.map(|part| Gap { rule: self.name(), part, snapshot: false }).collect();
+        if found.is_empty() && waits.is_empty() {
             let why = format!("no ASN table that is at hand names an AS \"{text}\"");
             self.warn(&why);
             self.silent.push(why);
-        } else {
+        } else if !found.is_empty() {
             let names: Vec<String> = found.iter().map(|(asn, name)| format!("AS{asn} {name}")).collect();
             self.warn(&format!("organisation \"{text}\" is {}", names.join(", ")));
         }
         for (asn, _) in found {
             self.add_asn(asn, &format!("organisation {text}"))?;
+        }
+        for gap in waits {
+            if !self.into.gaps.contains(&gap) {
+                self.into.gaps.push(gap);
+            }
         }
         Ok(())
     }

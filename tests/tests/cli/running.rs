@@ -193,6 +193,7 @@ fn status_gives_programs_exactly_the_documented_keys_and_people_a_table() {
         "generation",
         "lists",
         "monitored",
+        "next_switch",
         "pid",
         "rejected",
         "resting",
