@@ -352,7 +352,7 @@ fn a_service_without_networks_of_its_own_is_named() {
     let config = campus("services = [\"nowhere\"]");
     assert_eq!(
         refused(&config, &[]),
-        "rule \"x\" lists no address: service nowhere has no networks of its own; check its names, or give it a list"
+        "rule \"x\" lists no address: service nowhere has no networks of its own (`weir catalog show nowhere`)"
     );
     let config = campus("services = [\"nowhere\", \"feed\"]");
     let found = resolved(&config, &[("list", "14.0.0.0/24")]);
@@ -412,7 +412,7 @@ fn an_organisation_that_no_table_names_leaves_the_rule_empty() {
     let config = with("organisations = [\"nobody\"]", "sources = [\"one\"]");
     assert_eq!(
         refused(&config, &[("one", NAMES)]),
-        "rule \"x\" lists no address: no ASN table that is at hand names an AS \"nobody\"; check its names, or give it a list"
+        "rule \"x\" lists no address: no ASN table that is at hand names an AS \"nobody\"; remove the rule or give it a list"
     );
     let config = self::config(&rule("x", "organisations = [\"nobody\"]"));
     assert!(refused(&config, &[]).starts_with("rule \"x\" lists no address: no ASN table that is at hand names"));
@@ -466,7 +466,7 @@ fn a_rule_that_lists_nothing_says_why() {
     let documents = [("one", "13.0.0.0,13.0.0.255,7,Other\n"), ("f", "# nothing\n")];
     assert_eq!(
         refused(&config, &documents),
-        "rule \"x\" lists no address: no ASN table lists AS1000; f lists nothing; check its names, or give it a list"
+        "rule \"x\" lists no address: f lists nothing; no ASN table lists AS1000; check the numbers and the tables"
     );
     // One rule's gap does not excuse another.
     let two = format!(

@@ -37,7 +37,7 @@ pub fn compare(config: &Config, copies: &Copies) -> Vec<Comparison> {
     let mut plain = config.clone();
     plain.asn.quorum = 1;
     plain.asn.rpki = None;
-    let origins = Origins::new(&plain, copies, asns.iter().copied());
+    let origins = Origins::new(&plain, copies);
     asns.into_iter().flat_map(|asn| compare_as(asn, &origins)).collect()
 }
 
