@@ -97,3 +97,81 @@ pub(super) fn cut_by<'r>(flow: &Flow, old: &Policy<'_>, new: &Policy<'r>) -> Opt
     let (sure, rule) = new.blocks(flow);
     rule.filter(|_| sure > old.blocks(flow).0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prefix::Prefixes;
+    use crate::ruleset::resolve::List;
+    use crate::ruleset::{RuleDirection, RuleIdentity, Scope};
+    use crate::source::copy::Batch;
+
+    fn rule(name: &str, action: RuleAction, prefix: &str, clients: &[&str], devices: &[&str]) -> ResolvedRule {
+        let mut prefixes = Prefixes::default();
+        prefixes.push_net(prefix.parse().unwrap(), 0);
+        let batches = vec![Batch { since: 0, prefixes }];
+        ResolvedRule {
+            identity: RuleIdentity { name: name.into(), action, direction: RuleDirection::Both },
+            lists: vec![List { name: "prefixes".into(), source: "x".into(), fetched: 0, batches }],
+            written: vec![],
+            scope: Scope {
+                clients: clients.iter().map(|net| net.parse().unwrap()).collect(),
+                devices: devices.iter().map(|&name| name.into()).collect(),
+                ..Scope::default()
+            },
+        }
+    }
+
+    /// The rule that cuts the flow from 10.0.0.2 to 71.18.1.1.
+    fn cut(old: &[ResolvedRule], new: &[ResolvedRule], guard: &Guard) -> Option<String> {
+        let flow = Flow {
+            protocol: 6,
+            client: "10.0.0.2".parse().unwrap(),
+            server: "71.18.1.1".parse().unwrap(),
+            ports: None,
+            bytes: None,
+            offloaded: false,
+        };
+        let [old, new] = [old, new].map(|rules| Resolved { rules: rules.to_vec(), ..Resolved::default() });
+        cut_by(&flow, &Policy::new(&old, guard), &Policy::new(&new, guard)).map(str::to_owned)
+    }
+
+    #[test]
+    fn a_flow_is_cut_by_what_blocks_it_from_now_on() {
+        use RuleAction::{Allow, Block, Monitor};
+        let guard = Guard::default();
+        let all = rule("all", Block, "71.18.0.0/16", &[], &[]);
+        let mine = rule("mine", Block, "71.18.0.0/16", &["10.0.0.2/32"], &[]);
+        let theirs = rule("theirs", Block, "71.18.0.0/16", &["10.0.0.3/32"], &[]);
+        let device = rule("device", Block, "71.18.0.0/16", &[], &["lan0"]);
+        let friend = rule("friend", Allow, "71.18.1.0/24", &[], &[]);
+        let out = |rule: &ResolvedRule| {
+            let identity = RuleIdentity { direction: RuleDirection::Out, ..rule.identity.clone() };
+            ResolvedRule { identity, ..rule.clone() }
+        };
+        let cases: &[(&[ResolvedRule], &[ResolvedRule], Option<&str>)] = &[
+            (&[], std::slice::from_ref(&all), Some("all")),
+            (&[], &[rule("watch", Monitor, "71.18.0.0/16", &[], &[])], None),
+            (&[], &[theirs.clone(), mine.clone()], Some("mine")),
+            (&[], std::slice::from_ref(&theirs), None),
+            (&[], std::slice::from_ref(&device), Some("device")),
+            (std::slice::from_ref(&device), std::slice::from_ref(&device), None),
+            // Another name, or a narrower scope that still holds it, cuts nothing.
+            (std::slice::from_ref(&all), std::slice::from_ref(&mine), None),
+            (std::slice::from_ref(&theirs), std::slice::from_ref(&all), Some("all")),
+            (std::slice::from_ref(&device), std::slice::from_ref(&all), Some("all")),
+            (&[], &[all.clone(), friend.clone()], None),
+            (&[all.clone(), friend.clone()], std::slice::from_ref(&all), Some("all")),
+            // Exempt on the way out, and not on the way back.
+            (&[], &[all.clone(), out(&friend)], Some("all")),
+            (&[], &[out(&all), out(&friend)], None),
+            // The end that began the flow may be the listed one.
+            (&[], &[rule("in", Block, "10.0.0.0/24", &["71.18.1.1/32"], &[])], Some("in")),
+        ];
+        for (number, (old, new, expected)) in cases.iter().enumerate() {
+            assert_eq!(cut(old, new, &guard).as_deref(), *expected, "case {number}");
+        }
+        let guard = Guard { v4: [(0x4712_0101, 0x4712_0101)].into_iter().collect(), ..Guard::default() };
+        assert_eq!(cut(&[], &[all], &guard), None);
+    }
+}
