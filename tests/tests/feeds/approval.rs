@@ -125,7 +125,7 @@ fn a_plan_shows_what_would_change_and_changes_nothing() {
     let json = router.offline(&["plan", "-c", config, "--state-dir", state, "--json"]).json();
     assert_eq!((&json["changes"], &json["rules"][1]["fate"]), (&true.into(), &"added".into()));
     assert_eq!(json["rules"][1]["added"]["count"]["ipv4_addresses"], 256);
-    router.weir().verb(&["apply"]);
+    assert_eq!(router.weir().verb(&["apply"]).code, 0);
     let plan = router.offline(&["plan", "-c", config, "--state-dir", state]);
     assert!(plan.stdout.contains("\nno change\n"), "{plan:?}");
     // What goes is shown, too.
