@@ -162,12 +162,15 @@ fn http(url: &str, question: &Question) -> Result<Document, Failure> {
     Ok(Document::Bytes(bytes, validators))
 }
 
+/// That the time for a document is up.
+fn late(timeout: Duration) -> String {
+    format!("not done within {} s ([fetch] timeout)", timeout.as_secs_f32())
+}
+
 /// What went wrong, in words an operator can act on.
 fn told(error: &ureq::Error, timeout: Duration) -> String {
     match error {
-        ureq::Error::Timeout(ureq::Timeout::Global) => {
-            format!("not done within {} s ([fetch] timeout)", timeout.as_secs_f32())
-        }
+        ureq::Error::Timeout(ureq::Timeout::Global) => late(timeout),
         ureq::Error::HostNotFound => "the host's name is not known; check the URL and this router's resolvers".into(),
         ureq::Error::Io(error) => format!("the connection failed: {error}"),
         ureq::Error::TooManyRedirects => format!("more than {MOST_REDIRECTS} redirects"),
@@ -238,12 +241,15 @@ fn registry(server: &str, question: &Question) -> Result<Vec<u8>, Failure> {
     loop {
         let left = question.timeout.saturating_sub(begun.elapsed());
         if left.is_zero() {
-            return Err(broken(io::Error::from(io::ErrorKind::TimedOut)));
+            return Err(Failure::Broken { location, problem: late(question.timeout) });
         }
         stream.set_read_timeout(Some(left)).map_err(broken)?;
-        match stream.read(&mut buffer).map_err(broken)? {
-            0 => return Ok(reply),
-            length => reply.extend_from_slice(buffer.get(..length).unwrap_or_default()),
+        match stream.read(&mut buffer) {
+            Ok(0) => return Ok(reply),
+            Ok(length) => reply.extend_from_slice(buffer.get(..length).unwrap_or_default()),
+            // Time is up, and the next turn says so.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(broken(error)),
         }
         if reply.len() as u64 > question.max_bytes {
             return Err(Failure::TooLarge { location, limit: question.max_bytes });
@@ -335,7 +341,9 @@ async fn start(question: &Question) -> Result<Outcome, String> {
     let status = child.wait().await.map_err(failed("cannot wait for the process that fetches"))?;
     if !status.success() {
         let complaint = String::from_utf8_lossy(&complaint);
-        return Err(format!("the process that reads it ended with {status}: {}", complaint.trim()));
+        // One that was killed could not complain.
+        let said = if complaint.trim().is_empty() { String::new() } else { format!(": {}", complaint.trim()) };
+        return Err(format!("the process that reads it ended with {status}{said}"));
     }
     understand(&printed)
 }

@@ -100,9 +100,20 @@ impl Path {
     /// Namespaces, wires, the LAN side and the server's addresses; no WAN addresses yet.
     fn wired() -> Self {
         let (lan, router, wan) = (Netns::new("lan"), Netns::new("router"), Netns::new("wan"));
-        veth((&lan, "eth0", MAC_LAN), (&router, "lan0", MAC_ROUTER_LAN));
         veth((&router, "wan0", MAC_ROUTER_WAN), (&wan, "eth0", MAC_WAN));
         router.forward();
+        for address in LISTED.iter().chain(&CONTROL) {
+            wan.address("lo", &format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 }));
+        }
+        let path = Self { servers: Vec::new(), uplink: None, lan, router, wan };
+        path.plug_lan();
+        path
+    }
+
+    /// Connects client and router; again, once one of the two devices was deleted.
+    pub fn plug_lan(&self) {
+        let Self { lan, router, .. } = self;
+        veth((lan, "eth0", MAC_LAN), (router, "lan0", MAC_ROUTER_LAN));
         lan.address("eth0", "10.66.0.2/24");
         lan.address("eth0", "fd66::2/64");
         router.address("lan0", "10.66.0.1/24");
@@ -113,10 +124,6 @@ impl Path {
         router.neighbour("lan0", "fd66::2", MAC_LAN);
         lan.route("default via 10.66.0.1");
         lan.route("default via fd66::1 dev eth0");
-        for address in LISTED.iter().chain(&CONTROL) {
-            wan.address("lo", &format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 }));
-        }
-        Self { servers: Vec::new(), uplink: None, lan, router, wan }
     }
 
     fn serve(mut self) -> Self {

@@ -4,6 +4,7 @@
 //! - [`netns`] makes namespaces, devices and addresses; [`lab`] makes a LAN client, a router and a WAN server of them.
 //! - [`socket`] sends and receives raw frames, exactly counted; [`echo`] probes what gets through.
 //! - [`feed`] is a web server of lists that misbehaves at will, and remembers who asked.
+//! - [`irrd`] is a routing registry that does, too.
 //! - [`tagged`] carries IP over VLAN tags and PPPoE sessions without the kernel's drivers.
 //! - [`weir`] runs the binary.
 //!
@@ -21,6 +22,7 @@
 pub mod echo;
 pub mod feed;
 pub mod frame;
+pub mod irrd;
 pub mod lab;
 pub mod netns;
 mod random;

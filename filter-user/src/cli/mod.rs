@@ -13,6 +13,7 @@ use crate::store::{ContentError, CutError, ReadError};
 mod apply;
 mod catalog;
 mod check;
+mod cut;
 mod explain;
 mod generate;
 mod plan;

@@ -1,6 +1,5 @@
 //! `weir plan`: what a configuration, or fresh copies, would change, before anything does.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, stderr};
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
+use super::cut::{Policy, cut_by};
 use super::selection::{Known, Selection, now};
 use super::{Outcome, print, print_json, table};
 use crate::config::Config;
@@ -127,7 +127,7 @@ impl Plan {
             problems,
             warnings: known.resolved.warnings.clone(),
             table_bytes: known.compiled.bytes(),
-            flows: self.flows(&deltas, &known)?,
+            flows: self.flows(&old, &known)?,
         };
         if self.json {
             print_json(&report)?;
@@ -217,37 +217,12 @@ impl Plan {
     }
 
     /// Live flows that block rules would cut from now on, and did not before.
-    fn flows(&self, deltas: &[RuleDelta<'_>], known: &Known) -> anyhow::Result<Option<FlowReport>> {
+    fn flows(&self, old: &Resolved, known: &Known) -> anyhow::Result<Option<FlowReport>> {
         let Some(text) = network::flows().context("cannot read the live flows")? else { return Ok(None) };
         let live = flows::parse(&text).flows;
-        let guarded = |address| Addresses { v4: known.guard.v4.clone(), v6: known.guard.v6.clone() }.contains(address);
-        let allowed: Vec<Addresses> = known
-            .resolved
-            .rules
-            .iter()
-            .filter(|rule| rule.identity.action == RuleAction::Allow)
-            .map(Addresses::of_rule)
-            .collect();
-        let blocks = |rule: &&RuleDelta<'_>| rule.new.is_some_and(|new| new.identity.action == RuleAction::Block);
-        let blocking: BTreeMap<&str, Addresses> = deltas
-            .iter()
-            .filter(blocks)
-            .filter_map(|delta| {
-                let new = delta.new?;
-                let before = delta.old.filter(|old| old.identity.action == RuleAction::Block);
-                let fresh = Addresses::of_rule(new).without(&before.map(Addresses::of_rule).unwrap_or_default());
-                Some((new.identity.name.as_str(), fresh))
-            })
-            .collect();
-        let rule_of = |flow: &Flow| {
-            let ends = [flow.server, flow.client];
-            let spared = |address| guarded(address) || allowed.iter().any(|allowed| allowed.contains(address));
-            let hit = |(name, addresses): (&&str, &Addresses)| {
-                ends.iter().any(|&end| addresses.contains(end) && !spared(end)).then(|| (*name).to_owned())
-            };
-            blocking.iter().find_map(hit)
-        };
-        let mut cut: Vec<(&Flow, String)> = live.iter().filter_map(|flow| Some((flow, rule_of(flow)?))).collect();
+        let (old, new) = (Policy::new(old, &known.guard), Policy::new(&known.resolved, &known.guard));
+        let mut cut: Vec<(&Flow, &str)> =
+            live.iter().filter_map(|flow| Some((flow, cut_by(flow, &old, &new)?))).collect();
         cut.sort_by_key(|(flow, _)| std::cmp::Reverse(flow.bytes));
         let most = if self.full { usize::MAX } else { SHOWN_FLOWS };
         Ok(Some(FlowReport {
@@ -263,7 +238,7 @@ impl Plan {
                     server: flow.server.to_string(),
                     protocol: protocol(flow.protocol),
                     bytes: flow.bytes,
-                    rule,
+                    rule: rule.into(),
                     offloaded: flow.offloaded,
                 })
                 .collect(),

@@ -155,7 +155,12 @@ pub fn parts(config: &Config) -> BTreeMap<PartId, Part> {
         add(document(source, None, Need::Payloads));
     }
     if let Some(source) = named(&config.asn.irr) {
-        wanted.asns.iter().for_each(|&asn| add(document(source, Some(asn), Need::Registered(asn))));
+        for &asn in &wanted.asns {
+            let part = document(source, Some(asn), Need::Registered(asn));
+            // That nothing is registered is an answer, and the most to warn of.
+            let limits = Limits { may_be_empty: true, ..part.limits };
+            add(Part { limits, ..part });
+        }
     }
     parts
 }

@@ -1,7 +1,7 @@
 //! Several sources for one answer: union, quorum, RPKI, TLS, and what `explain` and `update` say of them.
 
 use weir_tests::feed::{Answer, Feed};
-use weir_tests::lab::DEADLINE;
+use weir_tests::lab::{CONTROL, DEADLINE, LISTED};
 use weir_tests::{require_root, wait_until};
 
 use crate::watch::Router;
@@ -48,6 +48,61 @@ fn explain_says_which_source_lists_an_address_and_since_when() {
     assert_eq!(out["verdict_out"], "pass");
     let out = router.offline(&["explain", "-c", config, "--state-dir", state, "71.18.1.1", "--json"]).json();
     assert_eq!(out["verdict_out"], "drop");
+}
+
+#[test]
+fn what_rpki_gives_to_another_as_is_not_blocked_and_how_much_that_is_is_told() {
+    require_root();
+    let mut router = Router::new();
+    let feed = Feed::start(&router.path.router, 0);
+    // By the table, AS7 has the lab's control addresses, too.
+    feed.set(
+        "/table",
+        Answer::ok(
+            "71.18.0.0,71.18.255.255,7,Seven\n198.51.100.0,198.51.100.255,7,Seven\n\
+             2605:340::,2605:340:ffff:ffff:ffff:ffff:ffff:ffff,7,Seven\n\
+             2001:db8:100::,2001:db8:100:ffff:ffff:ffff:ffff:ffff,7,Seven\n",
+        ),
+    );
+    // AS7 holds one of its networks, AS8 two others, nobody has said anything of the fourth.
+    let payloads = "{\"metadata\": {}, \"roas\": [\
+        {\"asn\": 7, \"prefix\": \"71.18.0.0/16\", \"maxLength\": 24, \"ta\": \"x\"},\
+        {\"asn\": 8, \"prefix\": \"71.0.0.0/8\", \"maxLength\": 8, \"ta\": \"x\"},\
+        {\"asn\": 8, \"prefix\": \"198.51.100.0/24\", \"maxLength\": 24, \"ta\": \"x\"},\
+        {\"asn\": 8, \"prefix\": \"2001:db8:100::/48\", \"maxLength\": 48, \"ta\": \"x\"}]}";
+    feed.set("/vrps.json", Answer::ok(payloads));
+    let config = |rpki: &str| {
+        format!(
+            "[[rule]]\nname = \"seven\"\naction = \"block\"\nasns = [7]\n[asn]\nsources = [\"table\"]\n{rpki}\
+             [[source]]\nname = \"table\"\nurl = \"{}\"\n\
+             [[source]]\nname = \"vrps\"\nurl = \"{}\"\nrefresh = \"1s\"\n[fetch]\nretry = \"1s\"\n",
+            feed.url("/table"),
+            feed.url("/vrps.json")
+        )
+    };
+    let file = router.config(&config(""));
+    router.start();
+    router.wait_for_state("table", "good");
+    wait_until(DEADLINE, "all is blocked without payloads", || {
+        LISTED.iter().chain(&CONTROL).all(|&address| !router.passes(address))
+    });
+    router.config(&config("rpki = \"vrps\"\n"));
+    assert_eq!(router.weir().verb(&["apply"]).code, 0);
+    router.wait_for_state("vrps", "good");
+    // An IPv4 network of 256 addresses and an IPv6 network of 2^80.
+    let left_out =
+        format!("rule \"seven\": AS7: {} addresses are another AS's by RPKI and left out", 256 + (1_u128 << 80));
+    wait_until(DEADLINE, "the log tells", || router.weir().stderr().contains(&left_out));
+    router.assert_blocked("but for what another AS holds");
+    let state = router.state_dir();
+    let check = router.offline(&["check", "-c", file.to_str().unwrap(), "--state-dir", state.to_str().unwrap()]);
+    assert!(check.code == 0 && check.stdout.contains(&left_out), "{check:?}");
+    // Payloads that fail are the last good ones.
+    feed.set("/vrps.json", Answer::ok("{\"roas\": []}"));
+    router.wait_for_problem("vrps", "refused: it lists nothing");
+    router.assert_blocked("by the payloads before");
+    router.start();
+    router.assert_blocked("by the stored payloads");
 }
 
 #[test]

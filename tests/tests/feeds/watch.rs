@@ -21,7 +21,12 @@ pub(crate) struct Router {
 impl Router {
     /// A router that runs `config`; `{feed}` in it stands for the feed's address.
     pub(crate) fn new() -> Self {
-        Self { path: Path::new(), scratch: Scratch::new(), weir: None }
+        Self::over(Path::new())
+    }
+
+    /// The router of a path.
+    pub(crate) fn over(path: Path) -> Self {
+        Self { path, scratch: Scratch::new(), weir: None }
     }
 
     pub(crate) fn config(&self, text: &str) -> PathBuf {
@@ -93,7 +98,7 @@ impl Router {
         }
     }
 
-    fn passes(&self, address: IpAddr) -> bool {
+    pub(crate) fn passes(&self, address: IpAddr) -> bool {
         udp_echo(&self.path.lan, address, PROBE)
     }
 
