@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +114,11 @@ impl Sim {
     }
 
     fn said(&self) -> String {
-        self.said.iter().map(|(level, text)| format!("{level:?}: {text}\n")).collect()
+        let mut all = String::new();
+        for (level, text) in &self.said {
+            writeln!(all, "{level:?}: {text}").unwrap();
+        }
+        all
     }
 
     fn state(&self, source: &str) -> ListState {
@@ -166,7 +171,7 @@ const TEN: &str = "10.0.0.0/24\n10.0.1.0/24\n10.0.2.0/24\n10.0.3.0/24\n10.0.4.0/
                    10.0.8.0/24\n10.0.9.0/24\n";
 
 fn without_last(lines: usize) -> String {
-    TEN.lines().take(10 - lines).map(|line| format!("{line}\n")).collect()
+    TEN.lines().take(10 - lines).collect::<Vec<_>>().join("\n")
 }
 
 #[test]

@@ -116,8 +116,8 @@ fn three_sources_of_tiktok_disagree_and_are_combined_by_arithmetic() {
         ("ipv4s", &m4jx4),
         ("ipv6s", &m4jx6),
     ];
-    let tables = "[asn]\ntables = [\"v4.csv.gz\", \"v6.csv.gz\"]\n";
-    let table = policy(&format!("{TIKTOK}{tables}"), &documents);
+    let both = "[asn]\ntables = [\"v4.csv.gz\", \"v6.csv.gz\"]\n";
+    let table = policy(&format!("{TIKTOK}{both}"), &documents);
     let ipverse = policy(&format!("{TIKTOK}[asn]\nsources = [\"each\"]\n{IPVERSE}"), &documents);
     let (table, ipverse) = (&table.rules[0], &ipverse.rules[0]);
     for (asn, expected) in ONLY {
@@ -150,7 +150,7 @@ fn three_sources_of_tiktok_disagree_and_are_combined_by_arithmetic() {
     }
 
     let all = |quorum: usize| {
-        let asn = format!("{tables}sources = [\"each\"]\nquorum = {quorum}\n");
+        let asn = format!("{both}sources = [\"each\"]\nquorum = {quorum}\n");
         Addresses::of_rule(&policy(&format!("{TIKTOK}{asn}{IPVERSE}"), &documents).rules[0]).count()
     };
     println!("union: {:?}; quorum 2: {:?}", all(1), all(2));
@@ -159,9 +159,9 @@ fn three_sources_of_tiktok_disagree_and_are_combined_by_arithmetic() {
 }
 
 /// What the gates say where `new` follows `old`.
-fn verdict(old: &[u8], new: Content, need: &Need, limits: &Limits) -> String {
+fn verdict(old: &[u8], new: &Content, need: &Need, limits: &Limits) -> String {
     let old = Copy::renew(None, read(old, need).unwrap(), Provenance::default(), 0);
-    admit(Some(&old), &new, need, limits).map_or_else(|refusal| refusal.to_string(), |()| "taken".into())
+    admit(Some(&old), new, need, limits).map_or_else(|refusal| refusal.to_string(), |()| "taken".into())
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn the_gates_let_real_changes_pass_and_say_how_large_they_are() {
     for (old, new, need, (shrink, grow), expected) in cases {
         // FireHOL's level 1 holds 224.0.0.0/3.
         let limits = Limits { shrink, grow, allow_wide: true, ..Limits::default() };
-        let found = verdict(old, read(new, need).unwrap(), need, &limits);
+        let found = verdict(old, &read(new, need).unwrap(), need, &limits);
         println!("{found}");
         assert_eq!(found, expected, "shrink {shrink}, grow {grow}");
     }
@@ -241,7 +241,7 @@ fn the_gates_refuse_what_is_cut_or_empty() {
     };
     let without = |bytes: &[u8], lines: usize| {
         let text = std::str::from_utf8(bytes).unwrap();
-        text.lines().take(text.lines().count() - lines).map(|line| format!("{line}\n")).collect::<String>()
+        text.lines().take(text.lines().count() - lines).collect::<Vec<_>>().join("\n")
     };
     println!("{}", first(without(&drop, 1).as_bytes()));
     println!("{}", first(&asndrop));
@@ -265,8 +265,8 @@ fn the_whole_internet_is_read_and_compiled_in_less_than_a_second() {
     let asns = |bytes| read_asn_table(bytes, &Wanted::All).unwrap().parsed.prefixes.asns();
     let asns: BTreeSet<Asn> = asns(&v4).into_iter().chain(asns(&v6)).collect();
     let need = Need::Origins(WantedAsns { asns, organisations: BTreeSet::new() });
-    let text = "[[rule]]\nname = \"all\"\naction = \"block\"\nprefixes = [\"192.0.2.0/24\"]\n";
-    let identity = policy(text, &[]).rules[0].identity.clone();
+    let rules = "[[rule]]\nname = \"all\"\naction = \"block\"\nprefixes = [\"192.0.2.0/24\"]\n";
+    let identity = policy(rules, &[]).rules[0].identity.clone();
     let mut times = Vec::new();
     for _ in 0..3 {
         let start = Instant::now();

@@ -1,7 +1,7 @@
 //! What rules come to: configurations and copies in, addresses, gaps and warnings out. The expected addresses are written by
 //! hand beside the documents that list them. Fetches nothing.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -91,7 +91,7 @@ fn windows_switch_a_running_daemon_by_themselves_and_the_counters_stay() {
 
     wait_until(DEADLINE, "the window ends", || router.status()["resting"] == serde_json::json!(["ends"]));
     // To the second, and one for the daemon's turn.
-    let late = unix_now() as i64 - (now + 8) as i64;
+    let late = unix_now().cast_signed() - (now + 8).cast_signed();
     assert!((0..=2).contains(&late), "switched {late} s after the window's end");
     assert!(tcp_echo(&router.path.lan, LISTED_V4.into(), PROBE), "it passes at once");
     assert!(!router.passes(CONTROL_V4.into()), "and what begins blocks");
