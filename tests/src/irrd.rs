@@ -143,7 +143,9 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             shared.lock().open -= 1;
         }));
     }
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
 
 /// Answers until the client says `!q`, leaves, or, without `!!`, has asked once.
