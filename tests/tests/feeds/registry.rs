@@ -129,6 +129,7 @@ fn whatever_a_registry_sends_the_blocked_stays_blocked() {
         let list = router.list("reg");
         println!("{}", list["problem"]);
         assert_eq!(list["problem"].as_str().unwrap().lines().count(), 1, "{list}");
+        assert_eq!(list["ranges"], 3, "the copy before stays: {list}");
         assert!(LISTED.into_iter().all(|address| !router.passes(address)), "{manner:?}");
         assert_eq!(blocked(&router), before, "{manner:?}");
         assert_eq!(warnings(&router), [WARNING], "{manner:?}");

@@ -4,7 +4,6 @@
 use weir_tests::lab::{CONTROL, DEADLINE, LISTED, Path};
 use weir_tests::netns::veth;
 use weir_tests::tagged::Encapsulation;
-use weir_tests::weir::Signal;
 use weir_tests::{require_root, wait_until};
 
 use crate::watch::Router;
@@ -135,7 +134,6 @@ fn a_device_that_went_away_is_accepted_in_a_scope_and_the_rule_speaks_again_when
     router.config(&config("again", "devices = [\"lan0\"]"));
     let applied = router.weir().verb(&["apply"]);
     assert_eq!((applied.code, applied.stdout.as_str()), (0, "applied\n"), "{applied:?}");
-    router.weir().signal(Signal::SIGHUP);
 
     router.path.plug_lan();
     assert_ne!(router.path.router.index("lan0"), before, "the kernel gives a new index");
