@@ -228,12 +228,14 @@ fn retry_after_is_heeded() {
     let mut sim = Sim::started(ONE);
     sim.answer(Outcome::Failed { problem: "answers 503".into(), retry_after: Some(Duration::from_mins(30)) });
     assert_eq!(sim.until_asked(), 1800);
+    sim.answer(Outcome::Failed { problem: "answers 503".into(), retry_after: Some(Duration::from_secs(999_999)) });
+    assert_eq!(sim.until_asked(), 24 * 3600, "no server switches weir off for longer than a day");
 }
 
 #[test]
 fn a_list_that_shrank_is_refused_until_the_operator_takes_it_over() {
     let mut sim = Sim::started(ONE);
-    sim.answer(list(TEN));
+    sim.answer(tagged(TEN, Some("\"1\"")));
     sim.until_asked();
     sim.answer(list(&without_last(4)));
     assert_eq!((sim.in_force(&source("campus")), sim.state("campus")), (2560, ListState::Failing));
@@ -241,7 +243,7 @@ fn a_list_that_shrank_is_refused_until_the_operator_takes_it_over() {
                    the copy of 2026-01-05 12:00 UTC stays; `weir update --accept campus` takes it over\n";
     assert_eq!(sim.said(), refusal);
     sim.event(Event::Update([String::from("campus")].into()));
-    sim.until_asked();
+    assert!(sim.until_asked() <= 1, "now");
     let job = sim.answer(list(&without_last(4)));
     assert_eq!(job.validators, Validators::default(), "\"not modified\" would take nothing over");
     assert_eq!((sim.in_force(&source("campus")), sim.state("campus")), (1536, ListState::Good));
@@ -340,6 +342,10 @@ fn not_modified_for_ever_is_not_believed() {
         conditional += 1;
     }
     assert_eq!(conditional, 8);
+    sim.until_asked();
+    sim.answer(tagged(TEN, Some("\"2\"")));
+    sim.until_asked();
+    assert_eq!(sim.asked[0].validators.etag.as_deref(), Some("\"2\""), "counted anew");
 }
 
 #[test]
@@ -501,6 +507,7 @@ fn a_restart_goes_on_waiting_and_a_wait_that_ended_meanwhile_goes_back() {
         other => panic!("{other:?}"),
     };
     assert_eq!(left(saved.start(Some(&text(OTHER)), NOON)), 60);
+    assert_eq!(left(saved.start(Some(&text(OTHER)), NOON + 59)), 1);
     assert_eq!(left(saved.start(Some(&text(OTHER)), NOON - 100_000)), 90, "a clock that jumped back");
     let Start::Confirmed { config, rejected } = saved.start(Some(&text(OTHER)), NOON + 60) else { panic!() };
     assert_eq!((config, rejected), (text(ONE), text(OTHER).checksum()));
@@ -769,4 +776,120 @@ fn a_clock_that_jumps_back_makes_no_wait_longer_and_none_of_them_negative() {
     sim.now.unix -= 10_000_000;
     assert_eq!(sim.state("campus"), ListState::Good);
     assert!(sim.until_asked() <= 3960);
+}
+
+#[test]
+fn a_source_that_moved_is_asked_at_once_and_without_the_old_places_validators() {
+    let mut sim = Sim::started(ONE);
+    sim.answer(tagged(TEN, Some("\"1\"")));
+    sim.pass(1);
+    sim.load(&ONE.replace("/campus", "/moved"), None);
+    assert_eq!((sim.asked.len(), &sim.asked[0].validators), (1, &Validators::default()));
+    assert_eq!(sim.in_force(&source("campus")), 2560, "what is known stays in force");
+}
+
+#[test]
+fn a_stored_copy_that_was_read_for_others_is_asked_for_at_once() {
+    let mut sim = Sim::new();
+    let job = Sim::started(&asns("1")).asked.remove(0);
+    let Outcome::Content { content, .. } = table(&job) else { panic!() };
+    let Need::Origins(wanted) = job.need else { panic!() };
+    let mut copy = Copy::of(content, "http://127.0.0.1/table", NOON);
+    copy.provenance.wanted = Some(wanted);
+    let stored = Copies::from([(source("table"), Arc::new(copy))]);
+    sim.load_with(&asns("1, 2"), None, stored.clone());
+    assert_eq!((sim.asked.len(), sim.in_force(&source("table"))), (1, 256));
+    let mut sim = Sim::new();
+    sim.load_with(&asns("1"), None, stored);
+    assert_eq!(sim.asked.len(), 0);
+}
+
+#[test]
+fn a_table_that_says_nothing_of_a_new_as_is_taken_over_as_an_answer() {
+    let mut sim = Sim::started(&asns("1"));
+    let outcome = table(&sim.asked[0]);
+    sim.answer(outcome);
+    sim.pass(1);
+    sim.load(&asns("1, 3"), None);
+    let outcome = table(&sim.asked[0]);
+    sim.answer(outcome);
+    let live = sim.controller.live().unwrap();
+    let known = live.copies[&source("table")].provenance.wanted.clone().unwrap();
+    assert_eq!((known.asns, sim.kept.len()), ([1, 3].into(), 2));
+}
+
+#[test]
+fn a_name_that_changed_is_published_and_stored() {
+    let mut sim = Sim::started(&asns("1"));
+    let outcome = table(&sim.asked[0]);
+    sim.answer(outcome);
+    sim.until_asked();
+    let renamed = read(b"10.0.0.0,10.0.0.255,1,Other\n", &sim.asked[0].need).unwrap();
+    sim.answer(Outcome::Content { content: renamed, validators: Validators::default() });
+    assert_eq!((sim.published.len(), sim.kept.len()), (3, 2));
+}
+
+#[test]
+fn status_tells_the_last_answer_from_the_last_change_and_addresses_keep_their_age() {
+    let mut sim = Sim::started(ONE);
+    sim.answer(list(TEN));
+    let start = sim.now.unix;
+    let times = |sim: &Sim| {
+        let lists = sim.controller.lists(sim.now);
+        (lists[0].fetched.unwrap(), lists[0].changed.unwrap())
+    };
+    assert_eq!(times(&sim), (start, start));
+    for outcome in [list(TEN), Outcome::Unchanged] {
+        sim.until_asked();
+        sim.answer(outcome);
+        assert_eq!(times(&sim), (sim.now.unix, start));
+    }
+    sim.until_asked();
+    sim.answer(list(&without_last(1)));
+    assert_eq!(times(&sim), (sim.now.unix, sim.now.unix));
+    let live = sim.controller.live().unwrap();
+    let since: Vec<i64> = live.copies[&source("campus")].batches.iter().map(|batch| batch.since).collect();
+    assert_eq!(since, [start]);
+}
+
+#[test]
+fn a_copy_that_came_for_a_part_that_left_is_not_published() {
+    let config = OTHER.replace("http://127.0.0.2", "http://127.0.0.1");
+    let mut sim = Sim::started(&config);
+    sim.answer(list(TEN));
+    // The other list is still on its way.
+    sim.load(SCHOOL, None);
+    sim.pass(10);
+    assert_eq!((sim.kept.len(), sim.published.len()), (0, 2));
+}
+
+#[test]
+fn what_was_never_fetched_is_asked_first() {
+    let one = ONE.replace("campus\"", "zzz\"").replace("name = \"zzz\"\naction", "name = \"x\"\naction");
+    let fresh = "[[source]]\nname = \"zzzz\"\nurl = \"http://127.0.0.1/new\"\n";
+    let mut sim = Sim::new();
+    let content = read(TEN.as_bytes(), &Need::List).unwrap();
+    let copy = Arc::new(Copy::of(content, "http://127.0.0.1/campus", NOON - 1_000_000));
+    let stored = Copies::from([(source("zzz"), copy)]);
+    let both = one.replace("lists = [\"zzz\"]", "lists = [\"zzz\", \"zzzz\"]") + fresh;
+    sim.load_with(&both, None, stored);
+    assert_eq!(sim.asked[0].part, source("zzzz"), "though the other is as due and its name is first");
+}
+
+#[test]
+fn a_reload_ends_the_wait_and_forgets_what_was_rejected() {
+    let mut sim = Sim::started(ONE);
+    sim.load(OTHER, Some(90));
+    sim.load(SCHOOL, None);
+    assert_eq!(sim.controller.unconfirmed(sim.now), None);
+    sim.pass(100);
+    assert_eq!(sim.controller.live().unwrap().config.rules.len(), 2, "nothing comes back");
+    for confirm in [None, Some(90)] {
+        let mut sim = Sim::started(ONE);
+        sim.load(OTHER, Some(90));
+        sim.event(Event::RollBack);
+        assert!(sim.controller.rejected().is_some());
+        sim.load(OTHER, confirm);
+        assert_eq!((sim.controller.rejected(), &sim.saved.last().unwrap().rejected), (None, &None));
+    }
 }

@@ -164,6 +164,25 @@ fn documents_for_one_as_and_tables_for_all_are_taken_together() {
 }
 
 #[test]
+fn a_list_of_several_documents_is_as_old_as_the_oldest() {
+    let two = "{ asn = 1000, name = \"Example\" }, { asn = 1001, name = \"Example\" }";
+    let own = CAMPUS
+        .replace("{ asn = 1000, name = \"One Ltd.\" }", two)
+        .replace("shared = true", "")
+        .replace("1001, name = \"Two\"", "1003, name = \"Two\"");
+    let config =
+        config_with(&own, &format!("{}[asn]\nsources = [\"each\"]\n{SOURCES}", rule("x", "services = [\"own\"]")));
+    for older in ["each (AS1000)", "each (AS1001)"] {
+        let documents = [ipverse(1000, "\"12.0.0.0/24\"", ""), ipverse(1001, "\"12.0.1.0/24\"", "")];
+        let mut copies = copies(&config, &[("each (AS1000)", &documents[0]), ("each (AS1001)", &documents[1])]);
+        let (_, copy) = copies.iter_mut().find(|(id, _)| id.to_string() == older).unwrap();
+        Arc::make_mut(copy).provenance.fetched = 5;
+        let resolved = resolve(&config, &copies).unwrap();
+        assert_eq!((resolved.rules[0].lists.len(), resolved.rules[0].lists[0].fetched), (1, 5), "{older}");
+    }
+}
+
+#[test]
 fn the_embedded_snapshot_stands_in_for_tiktok_and_for_nobody_else() {
     let config = with("asns = [138699, 1000]", "sources = [\"each\"]");
     let none = resolved(&config, &[]);
@@ -218,6 +237,8 @@ fn addresses_that_another_as_holds_by_rpki_are_left_out() {
         (1000, "12.0.2.0/24"),
         (0, "12.8.0.0/25"), // nobody's
         (77, "2a00::/124"), // 16 addresses
+        (77, "2a00::80/121"),
+        (1000, "2a00::80/121"),
     ]);
     let documents = [("one", table), ("payloads", payloads.as_str())];
     let found = resolved(&config, &documents);
@@ -426,6 +447,7 @@ fn an_organisation_waits_for_the_tables_that_were_not_read_for_it_yet() {
         (only(&none), none.gaps.as_slice()),
         (vec![], &[gap(PartId::Table("t.csv".into())), gap(source("one"))][..])
     );
+    assert_eq!(none.warnings, Vec::<String>::new(), "it is not known yet whether a table names it");
     let half = resolved(&config, &[("t.csv", "13.0.0.0,13.0.0.255,1000,Acme\n")]);
     assert_eq!((only(&half), half.gaps.as_slice()), (vec!["13.0.0.0/24".into()], &[gap(source("one"))][..]));
     // A copy that was read before the rule named the organisation.

@@ -363,6 +363,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_for_more_answers_for_less() {
+        let wanted = |asns: &[Asn], names: &[&str]| WantedAsns {
+            asns: asns.iter().copied().collect(),
+            organisations: names.iter().map(|&name| name.into()).collect(),
+        };
+        let had = wanted(&[1, 2], &["acme"]);
+        assert!(had.covers(&had) && had.covers(&wanted(&[2], &[])) && had.covers(&wanted(&[], &["acme"])));
+        assert!(!had.covers(&wanted(&[3], &[])) && !had.covers(&wanted(&[1], &["other"])));
+    }
+
+    #[test]
     fn a_stored_copy_is_read_back_whole() {
         let mut copy = Copy::renew(None, content("10.0.0.1-10.0.0.9\n192.0.2.1/24\n::1\n"), provenance(), 7);
         copy.organisations.insert(13414, "Twitter Inc.".into());

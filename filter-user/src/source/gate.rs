@@ -240,6 +240,17 @@ mod tests {
     }
 
     #[test]
+    fn a_change_as_large_as_its_limit_passes_and_each_limit_is_its_own() {
+        let old = copy(list("10.0.0.0/24"));
+        let limits = Limits { shrink: 25, grow: 50, ..Limits::default() };
+        let says =
+            |new: &str| admit(Some(&old), &list(new), &Need::List, &limits).map_err(|refusal| refusal.to_string());
+        assert_eq!(says("10.0.0.0-10.0.0.191\n10.1.0.0/25"), Ok(()), "a quarter is gone, a half is new");
+        assert!(says("10.0.0.0-10.0.0.190").unwrap_err().starts_with("25 % of the IPv4 addresses"));
+        assert!(says("10.0.0.0/24\n10.1.0.0-10.1.0.128").unwrap_err().starts_with("it lists 50 % more IPv4"));
+    }
+
+    #[test]
     fn an_as_that_is_gone_is_refused_by_its_number() {
         let old = || Some(origins("10.0.0.0,10.255.255.255,1,A\n11.0.0.0,11.0.0.255,2,B\n"));
         let refusal = |new: &str| refusal_for(&both(), old(), &origins(new));
@@ -292,6 +303,7 @@ mod tests {
             refusal(None, &list("2001::/18")),
             "it lists 2001::/18, shorter than /19 (set allow_wide = true where that is right)"
         );
+        assert_eq!(refusal(None, &list("10.0.0.0-11.0.0.255\n2001::/19")), "ok", "a /8 and a /24");
         let limits = Limits { allow_wide: true, ..Limits::default() };
         assert_eq!(admit(None, &list("0.0.0.0/0"), &Need::List, &limits), Ok(()));
     }
