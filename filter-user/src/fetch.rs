@@ -302,7 +302,7 @@ pub const VERB: &str = "fetch";
 /// What a process may print at most: a copy of a whole Internet table takes 40 MiB.
 const MOST_PRINTED: u64 = 256 << 20;
 /// What a process may take beyond the time its question allows, to read what came.
-const READING: Duration = Duration::from_secs(120);
+const READING: Duration = Duration::from_mins(2);
 
 /// Asks in a process of its own.
 pub async fn ask_apart(question: &Question) -> Outcome {

@@ -243,6 +243,9 @@ pub struct Status {
     /// Rules that their schedule switches off just now.
     #[serde(default)]
     pub resting: Vec<String>,
+    /// When a schedule next switches a rule, Unix seconds.
+    #[serde(default)]
+    pub next_switch: Option<i64>,
     /// Seconds until an applied change goes back, unless it is confirmed.
     #[serde(default)]
     pub unconfirmed_secs: Option<u64>,

@@ -90,8 +90,8 @@ pub fn catalog(path: Option<&Path>) -> anyhow::Result<Arc<Catalog>> {
     Ok(Arc::new(embedded.with(&own)))
 }
 
-/// Reads every list and table that `config` names as a file. `now` in Unix seconds.
-pub fn files(config: &Config, now: i64) -> anyhow::Result<Copies> {
+/// Reads every list and table that `config` names as a file. They are always at hand, so their copies have no age.
+pub fn files(config: &Config) -> anyhow::Result<Copies> {
     let mut copies = Copies::new();
     for (id, part) in parts(config) {
         let what = match id {
@@ -100,18 +100,18 @@ pub fn files(config: &Config, now: i64) -> anyhow::Result<Copies> {
             PartId::Source(..) => continue,
         };
         let Location::File(path) = &part.location else { continue };
-        copies.insert(id, Arc::new(file(what, path, &part.need, now)?));
+        copies.insert(id, Arc::new(file(what, path, &part.need)?));
     }
     Ok(copies)
 }
 
-fn file(what: &'static str, path: &Path, need: &Need, now: i64) -> anyhow::Result<Copy> {
+fn file(what: &'static str, path: &Path, need: &Need) -> anyhow::Result<Copy> {
     let content =
         source::read(&read(what, path)?, need).map_err(|source| ContentError { path: path.into(), source })?;
     if let Some(why) = content.cut {
         return Err(CutError { path: path.into(), why }.into());
     }
-    Ok(Copy::of(content, &path.display().to_string(), now))
+    Ok(Copy::of(content, &path.display().to_string(), 0))
 }
 
 /// The state directory: what a daemon keeps over a restart.
@@ -154,9 +154,9 @@ impl Store {
         if path.exists() {
             fs::rename(&path, before(&path))?;
         } else {
-            self.replace(&directory, &format!("{name}{BEFORE}"), text.as_bytes())?;
+            replace(&directory, &format!("{name}{BEFORE}"), text.as_bytes())?;
         }
-        self.replace(&directory, &name, text.as_bytes())
+        replace(&directory, &name, text.as_bytes())
     }
 
     /// What was saved for after a restart; nothing where it cannot be read, with the reason.
@@ -175,30 +175,30 @@ impl Store {
             return Ok(());
         }
         let text = serde_json::to_vec_pretty(saved)?;
-        self.replace(&self.directory, SAVED, &text)
+        replace(&self.directory, SAVED, &text)
     }
 
     fn copies_directory(&self) -> PathBuf {
         self.directory.join("copies")
     }
+}
 
-    /// Replaces a file as a whole: whoever reads it finds the old content or the new one, also after a power cut.
-    fn replace(&self, directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-        let fresh = directory.join(format!("{name}.new"));
-        let written = (|| {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&fresh, directory.join(name))?;
-            File::open(directory)?.sync_all()
-        })();
-        if written.is_err() {
-            // A full disk is not to be kept full by half a file.
-            let _ = fs::remove_file(&fresh);
-        }
-        written
+/// Replaces a file as a whole: whoever reads it finds the old content or the new one, also after a power cut.
+fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    let fresh = directory.join(format!("{name}.new"));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&fresh, directory.join(name))?;
+        File::open(directory)?.sync_all()
+    })();
+    if written.is_err() {
+        // A full disk is not to be kept full by half a file.
+        let _ = fs::remove_file(&fresh);
     }
+    written
 }
 
 /// What the name of the copy before the last one ends in.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +114,11 @@ impl Sim {
     }
 
     fn said(&self) -> String {
-        self.said.iter().map(|(level, text)| format!("{level:?}: {text}\n")).collect()
+        let mut all = String::new();
+        for (level, text) in &self.said {
+            writeln!(all, "{level:?}: {text}").unwrap();
+        }
+        all
     }
 
     fn state(&self, source: &str) -> ListState {
@@ -166,7 +171,7 @@ const TEN: &str = "10.0.0.0/24\n10.0.1.0/24\n10.0.2.0/24\n10.0.3.0/24\n10.0.4.0/
                    10.0.8.0/24\n10.0.9.0/24\n";
 
 fn without_last(lines: usize) -> String {
-    TEN.lines().take(10 - lines).map(|line| format!("{line}\n")).collect()
+    TEN.lines().take(10 - lines).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -221,7 +226,7 @@ fn a_source_without_any_copy_says_that_it_is_not_enforced() {
 #[test]
 fn retry_after_is_heeded() {
     let mut sim = Sim::started(ONE);
-    sim.answer(Outcome::Failed { problem: "answers 503".into(), retry_after: Some(Duration::from_secs(1800)) });
+    sim.answer(Outcome::Failed { problem: "answers 503".into(), retry_after: Some(Duration::from_mins(30)) });
     assert_eq!(sim.until_asked(), 1800);
 }
 
@@ -511,7 +516,7 @@ fn a_restart_goes_on_waiting_and_a_wait_that_ended_meanwhile_goes_back() {
         copies: Copies::new(),
         resting: BTreeSet::new(),
     };
-    sim.controller.resume(Some(Waiting { before: Arc::new(before), until: Duration::from_secs(60) }), None);
+    sim.controller.resume(Some(Waiting { before: Arc::new(before), until: Duration::from_mins(1) }), None);
     sim.load(OTHER, None);
     assert_eq!((action(sim.controller.live().unwrap()), sim.controller.unconfirmed(sim.now)), ("monitor", Some(60)));
     assert_eq!(sim.saved.last().unwrap().until, Some(NOON + 60), "a second restart goes on, too");
@@ -540,6 +545,7 @@ fn a_schedule_switches_its_rule_in_the_second() {
     let mut sim = Sim::started(SCHOOL);
     let resting = |sim: &Sim| sim.controller.live().unwrap().resting.iter().cloned().collect::<Vec<_>>();
     assert_eq!((resting(&sim), sim.published.len()), (vec![], 1));
+    assert_eq!(sim.controller.next_switch(sim.now), Some(NOON + 4 * 3600));
     sim.pass(4 * 3600 - 1);
     assert_eq!((resting(&sim), sim.published.len()), (vec![], 1), "15:59:59");
     sim.pass(1);
@@ -599,4 +605,168 @@ fn an_answer_that_comes_after_its_part_left_does_no_harm() {
     sim.load(ONE, None);
     sim.pass(1);
     assert_eq!(sim.asked.len(), 1, "its host is free again");
+}
+
+/// A rule with `asns`, which a table tells apart.
+fn asns(asns: &str) -> String {
+    format!(
+        "[[rule]]\nname = \"x\"\naction = \"block\"\nasns = [{asns}]\n[asn]\nsources = [\"table\"]\n\
+         [[source]]\nname = \"table\"\nurl = \"http://127.0.0.1/table\"\n"
+    )
+}
+
+/// What the server says to `job`, which reads it for the ASes it names.
+fn table(job: &Job) -> Outcome {
+    let table = "10.0.0.0,10.0.0.255,1,One\n10.1.0.0,10.1.3.255,2,Two\n";
+    Outcome::Content { content: read(table.as_bytes(), &job.need).unwrap(), validators: Validators::default() }
+}
+
+#[test]
+fn an_answer_to_a_question_of_the_configuration_before_is_not_taken_for_the_new_one() {
+    let mut sim = Sim::started(&asns("1"));
+    let late = table(&sim.asked[0]);
+    sim.load(&asns("1, 2"), None);
+    sim.answer(late);
+    assert_eq!((sim.in_force(&source("table")), sim.asked.len()), (0, 0), "it knows nothing of AS2");
+    sim.pass(1);
+    let outcome = table(&sim.asked[0]);
+    sim.answer(outcome);
+    assert_eq!((sim.in_force(&source("table")), sim.state("table")), (1280, ListState::Good));
+    // The same of a source that moved.
+    let mut sim = Sim::started(ONE);
+    sim.load(&ONE.replace("/campus", "/moved"), None);
+    sim.answer(list(TEN));
+    assert_eq!(sim.in_force(&source("campus")), 0);
+    sim.pass(1);
+    assert_eq!(sim.asked[0].location, weir::config::Location::Url("http://127.0.0.1/moved".into()));
+}
+
+#[test]
+fn an_as_that_no_rule_names_any_more_does_not_hold_up_its_table() {
+    let mut sim = Sim::started(&asns("1, 2"));
+    let outcome = table(&sim.asked[0]);
+    sim.answer(outcome);
+    sim.load(&asns("1"), None);
+    sim.until_asked();
+    let outcome = table(&sim.asked[0]);
+    sim.answer(outcome);
+    assert_eq!((sim.said(), sim.in_force(&source("table"))), (String::new(), 256));
+}
+
+#[test]
+fn a_switch_of_a_schedule_that_falls_into_a_publish_is_not_missed() {
+    let mut sim = Sim::new();
+    sim.now.unix += 4 * 3600 - 1;
+    let load = |text: &str, confirm| {
+        let text = Some(ConfigText { path: "weir.toml".into(), text: text.into() });
+        let (files, stored) = (Copies::new(), Copies::new());
+        Event::Load(Box::new(Load { config: parse(SCHOOL), text, files, stored, confirm }))
+    };
+    // 15:59:59 when it is proposed, 16:00:01 when it is live.
+    assert!(matches!(sim.controller.handle(load(SCHOOL, None), sim.now)[..], [Command::Publish(_)]));
+    sim.now.unix += 2;
+    sim.event(Event::Published(Ok(())));
+    let resting = |sim: &Sim| !sim.controller.live().unwrap().resting.is_empty();
+    sim.pass(1);
+    assert!(resting(&sim));
+}
+
+#[test]
+fn what_comes_back_keeps_to_the_schedule_as_it_is_by_now() {
+    let mut sim = Sim::new();
+    sim.now.unix += 4 * 3600 - 30;
+    sim.load(SCHOOL, None);
+    sim.load(&SCHOOL.replace("198.51.100.0", "203.0.113.0"), Some(90));
+    sim.pass(90);
+    assert_eq!(sim.controller.unconfirmed(sim.now), None);
+    assert_eq!(sim.controller.live().unwrap().resting, [String::from("school")].into(), "16:01");
+}
+
+#[test]
+fn a_scheduled_change_that_fails_is_tried_again_after_ten_seconds() {
+    let mut sim = Sim::started(SCHOOL);
+    sim.pass(4 * 3600 - 1);
+    sim.broken = Some("no".into());
+    sim.pass(1);
+    assert_eq!(sim.said(), "Error: a scheduled change cannot be published: no\n");
+    sim.broken = Some("not again".into());
+    sim.pass(9);
+    assert_eq!((sim.published.len(), sim.said.len()), (1, 1));
+    sim.pass(1);
+    assert_eq!((sim.published.len(), sim.said.len()), (1, 2), "the second try");
+    sim.pass(10);
+    assert_eq!(sim.published.len(), 2);
+}
+
+#[test]
+fn a_shorter_refresh_counts_from_the_reload() {
+    let mut sim = Sim::started(&ONE.replace("1h", "24h"));
+    sim.answer(list(TEN));
+    sim.load(ONE, None);
+    assert!(sim.until_asked() <= 3600);
+}
+
+#[test]
+fn a_waiver_ends_with_the_answer_that_nothing_changed() {
+    let mut sim = Sim::started(ONE);
+    sim.answer(tagged(TEN, Some("\"1\"")));
+    sim.until_asked();
+    sim.event(Event::Update([String::from("campus")].into()));
+    sim.answer(Outcome::Unchanged);
+    sim.until_asked();
+    sim.answer(list(&without_last(4)));
+    assert_eq!(sim.in_force(&source("campus")), 2560);
+}
+
+#[test]
+fn a_copy_is_stale_after_three_refreshes_and_not_before() {
+    let mut sim = Sim::started(ONE);
+    sim.answer(list(TEN));
+    let mut passed = 0;
+    while passed < 3 * 3600 {
+        passed += 1;
+        sim.pass(1);
+        while !sim.asked.is_empty() {
+            assert_ne!(sim.state("campus"), ListState::Stale, "after {passed} s");
+            sim.answer(failed("no"));
+        }
+    }
+    assert_eq!(sim.state("campus"), ListState::Failing);
+    sim.pass(1);
+    assert_eq!(sim.state("campus"), ListState::Stale);
+}
+
+#[test]
+fn waits_differ_from_router_to_router_within_a_tenth() {
+    let waits: BTreeSet<u64> = (0..50)
+        .map(|seed| {
+            let mut sim = Sim::new();
+            sim.controller = Controller::new(seed);
+            sim.load(ONE, None);
+            sim.answer(list(TEN));
+            sim.until_asked()
+        })
+        .collect();
+    assert!(waits.iter().all(|wait| (3240..=3960).contains(wait)), "{waits:?}");
+    assert!(waits.len() > 30 && *waits.last().unwrap() - *waits.first().unwrap() > 500, "{waits:?}");
+}
+
+#[test]
+fn waits_after_failures_end_at_the_refresh_and_at_six_hours() {
+    let longest = |refresh: &str| {
+        let mut sim = Sim::started(&ONE.replace("1h", refresh));
+        (0..20).map(|_| (sim.answer(failed("no")), sim.until_asked()).1).max().unwrap()
+    };
+    // A tenth more or less; of twenty waits, most are at the limit.
+    assert!((3300..=3960).contains(&longest("1h")));
+    assert!((19_440..=23_760).contains(&longest("48h")));
+}
+
+#[test]
+fn a_clock_that_jumps_back_makes_no_wait_longer_and_none_of_them_negative() {
+    let mut sim = Sim::started(ONE);
+    sim.answer(list(TEN));
+    sim.now.unix -= 10_000_000;
+    assert_eq!(sim.state("campus"), ListState::Good);
+    assert!(sim.until_asked() <= 3960);
 }

@@ -13,7 +13,9 @@ use std::{env, fs, thread};
 
 use bgpkit_parser::RawMrtRecord;
 use flate2::{Compression, write::GzEncoder};
+use ipnet::IpNet;
 use weir::prefix::{Address, AddressSet, Asn, Listed};
+use weir::source::announced::Announced;
 use weir::source::{Wanted, read_asn_table};
 
 use dumps::{SLICES, files, unpacked};
@@ -222,4 +224,21 @@ fn fifty_ases_are_resolved_from_a_million_prefixes_of_every_peers_route() {
     let Some((size, peak)) = resolve(name, |_| usize::MAX) else { return };
     // The file alone is most of it, and how small that is depends on who compressed it.
     assert!(peak - size < MOST_MEMORY / 4, "{peak} - {size}");
+}
+
+#[test]
+fn prefixes_inside_one_of_very_many_ases_are_no_trap() {
+    let (origins, inside) = (65_535_u32, 500_000);
+    let net = |address: u32, length| IpNet::new(address.to_ip(), length).unwrap();
+    let mut routes = Announced::default();
+    (1..=origins).for_each(|asn| routes.push(net(0, 1), asn));
+    (0..inside).for_each(|at| routes.push(net(at << 8, 25), 70_000));
+    let start = Instant::now();
+    let prefixes = routes.origins(&Wanted::Only([7, 70_000].into()));
+    println!("{origins} origins around {inside} prefixes: {:?}", start.elapsed());
+    let holes: AddressSet<u32> = (0..inside).map(|at| (at << 8, at << 8 | 0x7f)).collect();
+    assert_eq!(of_as(&prefixes.v4, 70_000), holes);
+    assert_eq!(of_as(&prefixes.v4, 7), AddressSet::from_iter([(0, u32::MAX >> 1)]).subtract(&holes));
+    // To look at each origin for each prefix inside takes more than a minute.
+    assert!(start.elapsed() < MOST_TIME, "{:?}", start.elapsed());
 }

@@ -11,12 +11,13 @@ use std::path::Path as File;
 use std::process::Command;
 use std::thread;
 
+use weir::catalog::Catalog;
 use weir::config::Config;
 use weir::datapath::attach::AttachKind;
 use weir::datapath::publish::{Datapath, Wanted};
 use weir::network;
 use weir::process::RunDir;
-use weir::ruleset::resolve::Files;
+use weir::ruleset::parts::Copies;
 use weir::ruleset::{Guard, Sets, compile, resolve};
 use weir_tests::echo::{tcp_echo, udp_echo};
 use weir_tests::frame::{TPID_8021AD, frame};
@@ -64,8 +65,8 @@ impl Library {
     }
 
     fn publish(&mut self, router: &Netns, rules: &str) {
-        let config = Config::parse(File::new("test.toml"), rules.as_bytes()).unwrap();
-        let rules = resolve(&config, &Files::default()).unwrap().rules();
+        let config = Config::parse(File::new("test.toml"), rules.as_bytes(), Catalog::embedded()).unwrap();
+        let rules = resolve(&config, &Copies::new()).unwrap().rules();
         let ruleset = compile(&rules, &Guard::default(), &mut self.sets, &BTreeMap::new()).unwrap();
         let refusals = router.enter(|| self.datapath.publish(&ruleset, &self.wanted).unwrap());
         assert!(refusals.is_empty(), "{refusals:?}");

@@ -10,17 +10,22 @@ use super::selection::{Known, Selection};
 use super::{Outcome, print, print_json, table};
 use crate::network;
 use crate::prefix::{Address, AddressSet};
+use crate::ruleset::compare::{Comparison, compare};
 use crate::ruleset::{Guard, Rule, RuleAction, RuleDirection};
 
 /// Validate a configuration: prefixes and addresses per rule, table memory, warnings
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     weir check -c /etc/weir.toml           every rule of the file, and what to look at twice\n  \
+    weir check -c /etc/weir.toml --sources    where the sources disagree\n  \
     weir check --service tiktok --json     the same for a service, for a program to read\n\n\
     An invalid configuration is named as file:line and ends with exit code 2.")]
 pub(super) struct Check {
     #[command(flatten)]
     selection: Selection,
+    /// Show for each AS what each of its sources lists and no other does
+    #[arg(long)]
+    sources: bool,
     /// Print JSON (docs/json.md)
     #[arg(long)]
     json: bool,
@@ -32,6 +37,8 @@ struct Report {
     sets: usize,
     table_bytes: usize,
     warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<Vec<Comparison>>,
 }
 
 #[derive(Serialize)]
@@ -54,7 +61,8 @@ impl Check {
     pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
         let config = self.selection.load()?;
         let host = network::host().context("cannot read this host's addresses")?;
-        let Known { resolved, guard, rules, sets, compiled } = Known::new(&config, &self.selection.state_dir, &host)?;
+        let Known { resolved, guard, rules, sets, compiled, copies } =
+            Known::new(&config, &self.selection.state_dir, &host)?;
         let mut warnings = resolved.warnings;
         warnings.extend(rules.iter().filter_map(|rule| guarded(rule, &guard)));
         let report = Report {
@@ -62,6 +70,7 @@ impl Check {
             sets: sets.len(),
             table_bytes: compiled.bytes(),
             warnings,
+            sources: self.sources.then(|| compare(&config, &copies)),
         };
         if self.json {
             print_json(&report)?;
@@ -124,8 +133,36 @@ fn text(report: &Report) -> String {
         );
     }
     let _ = writeln!(text, "\ntables: {} in the kernel", table::bytes(report.table_bytes as u64));
+    if let Some(sources) = &report.sources {
+        text.push_str(&disagreements(sources));
+    }
     for warning in &report.warnings {
         let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+/// A row for each AS and source.
+fn disagreements(sources: &[Comparison]) -> String {
+    if sources.is_empty() {
+        return "sources: no AS is listed by more than one\n".into();
+    }
+    let mut text = format!(
+        "\n{:<12} {:>14} {:>14} {:>8} {:>8}  {:<22} source\n",
+        "AS", "v4 addresses", "only here", "v6 pfx", "only here", "largest only here"
+    );
+    for row in sources {
+        let largest = row.largest_alone.map_or_else(|| "-".into(), |prefix| prefix.to_string());
+        let _ = writeln!(
+            text,
+            "{:<12} {:>14} {:>14} {:>8} {:>8}  {largest:<22} {}",
+            format!("AS{}", row.asn),
+            row.ipv4_addresses,
+            row.ipv4_alone,
+            row.ipv6_prefixes,
+            row.ipv6_alone,
+            row.source
+        );
     }
     text
 }

@@ -114,12 +114,12 @@ impl Plan {
         let config = self.selection.load()?;
         let store = Store::new(&self.selection.state_dir);
         let (stored, mut problems) = store.copies(&config);
-        let old = self.in_force(&store, &mut problems)?;
+        let old = in_force(&store, &mut problems);
         let copies = self.copies(&config, &stored, &mut problems)?;
         let mut resolved = ruleset::resolve(&config, &copies)?;
         resolved.warnings.extend(report::degraded(&resolved.gaps));
         let host = network::host().context("cannot read this host's addresses")?;
-        let known = Known::of(resolved, &config, &host)?;
+        let known = Known::of(resolved, &config, copies, &host)?;
         let deltas = deltas(&old, &known.resolved);
         let report = Report {
             changes: deltas.iter().any(|delta| delta.fate != Fate::Same),
@@ -137,31 +137,9 @@ impl Plan {
         Ok(if report.problems.is_empty() { Outcome::Done } else { Outcome::Degraded })
     }
 
-    /// What the daemon enforces, by what it stored: nothing, where it never ran.
-    fn in_force(&self, store: &Store, problems: &mut Vec<String>) -> anyhow::Result<Resolved> {
-        let saved = match store.saved() {
-            Ok(saved) => saved,
-            Err(problem) => {
-                problems.push(format!("what is in force is not known, so everything is shown as new: {problem}"));
-                return Ok(Resolved::default());
-            }
-        };
-        let Some(ConfigText { path, text }) = saved.config else { return Ok(Resolved::default()) };
-        let read = || -> anyhow::Result<Resolved> {
-            let config = store::parse(&path, text.as_bytes())?;
-            let mut copies = store::files(&config, now())?;
-            copies.extend(store.copies(&config).0);
-            Ok(ruleset::resolve(&config, &copies)?)
-        };
-        Ok(read().unwrap_or_else(|problem| {
-            problems.push(format!("what is in force is not known, so everything is shown as new: {problem:#}"));
-            Resolved::default()
-        }))
-    }
-
     /// The copies of every part: files read, sources as stored, and fetched where they are not or `--refresh` asks for it.
     fn copies(&self, config: &Config, stored: &Copies, problems: &mut Vec<String>) -> anyhow::Result<Copies> {
-        let mut copies = store::files(config, now())?;
+        let mut copies = store::files(config)?;
         for (id, part) in parts(config).into_iter().filter(|(id, _)| id.source().is_some()) {
             let old = stored.get(&id);
             if let (Some(copy), false) = (old, self.refresh) {
@@ -180,7 +158,7 @@ impl Plan {
             };
             match fetch::ask(&Question::new(&job, &config.fetch)) {
                 Fetched::Content { content, .. } => {
-                    if let Err(refusal) = gate::admit(old.map(AsRef::as_ref), &content, &part.limits) {
+                    if let Err(refusal) = gate::admit(old.map(AsRef::as_ref), &content, &job.need, &part.limits) {
                         problems.push(format!("source {id} would be refused: {refusal}"));
                     }
                     let provenance = Provenance { fetched: now(), rows: content.rows, ..Provenance::default() };
@@ -266,6 +244,28 @@ impl Plan {
                 .collect(),
         }))
     }
+}
+
+/// What the daemon enforces, by what it stored: nothing, where it never ran.
+fn in_force(store: &Store, problems: &mut Vec<String>) -> Resolved {
+    let saved = match store.saved() {
+        Ok(saved) => saved,
+        Err(problem) => {
+            problems.push(format!("what is in force is not known, so everything is shown as new: {problem}"));
+            return Resolved::default();
+        }
+    };
+    let Some(ConfigText { path, text }) = saved.config else { return Resolved::default() };
+    let read = || -> anyhow::Result<Resolved> {
+        let config = store::parse(&path, text.as_bytes())?;
+        let mut copies = store::files(&config)?;
+        copies.extend(store.copies(&config).0);
+        Ok(ruleset::resolve(&config, &copies)?)
+    };
+    read().unwrap_or_else(|problem| {
+        problems.push(format!("what is in force is not known, so everything is shown as new: {problem:#}"));
+        Resolved::default()
+    })
 }
 
 fn protocol(number: u8) -> String {

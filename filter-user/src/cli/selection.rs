@@ -7,11 +7,14 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::Usage;
-use crate::config::{AttachChoice, Config, Interface, RuleConfig, check_device_name, check_service, parse_prefix};
+use crate::config::{
+    AttachChoice, Config, Interface, RuleConfig, check_category, check_device_name, check_service, parse_prefix,
+};
 use crate::controller::ConfigText;
 use crate::network;
 use crate::prefix::Asn;
 use crate::report;
+use crate::ruleset::parts::Copies;
 use crate::ruleset::{self, Guard, Host, Resolved, Rule, RuleAction, Ruleset, Sets};
 use crate::store::{self, STATE_DIR, Store};
 
@@ -24,6 +27,9 @@ pub(super) struct Selection {
     /// Block a service of the catalog, such as tiktok; may be given several times
     #[arg(long, value_name = "NAME")]
     service: Vec<String>,
+    /// Block all services of a category, such as social-media; may be given several times
+    #[arg(long, value_name = "NAME")]
+    category: Vec<String>,
     /// Block the networks that an AS originates, such as 396986; may be given several times
     #[arg(long, value_name = "N")]
     asn: Vec<String>,
@@ -50,29 +56,31 @@ pub(super) struct Known {
     pub(super) sets: Sets,
     /// What the kernel would get.
     pub(super) compiled: Ruleset,
+    /// The copies that the lists were resolved from.
+    pub(super) copies: Copies,
 }
 
 impl Known {
     /// Resolves and compiles `config` for `host` from the files it names and the copies in the state directory.
     pub(super) fn new(config: &Config, state_dir: &Path, host: &Host) -> anyhow::Result<Self> {
-        let mut copies = store::files(config, now())?;
+        let mut copies = store::files(config)?;
         let (stored, problems) = Store::new(state_dir).copies(config);
         copies.extend(stored);
         let mut resolved = ruleset::resolve(config, &copies)?;
         resolved.warnings.extend(problems);
         resolved.warnings.extend(report::degraded(&resolved.gaps));
-        Self::of(resolved, config, host)
+        Self::of(resolved, config, copies, host)
     }
 
     /// Compiles what is resolved.
-    pub(super) fn of(resolved: Resolved, config: &Config, host: &Host) -> anyhow::Result<Self> {
+    pub(super) fn of(resolved: Resolved, config: &Config, copies: Copies, host: &Host) -> anyhow::Result<Self> {
         let written = resolved.rules.iter().flat_map(|rule| &rule.written);
         let guard = ruleset::guard(&config.never_block, host, written);
         let rules = resolved.rules();
         let mut sets = Sets::default();
         let devices = network::indices().context("cannot list the network devices")?;
         let compiled = ruleset::compile(&rules, &guard, &mut sets, &devices)?;
-        Ok(Self { resolved, guard, rules, sets, compiled })
+        Ok(Self { resolved, guard, rules, sets, compiled, copies })
     }
 }
 
@@ -105,6 +113,10 @@ impl Selection {
         for id in &self.service {
             check_service(&config.catalog, id).map_err(usage)?;
             add(&mut config, RuleConfig { services: vec![id.clone()], ..RuleConfig::block(id) })?;
+        }
+        for id in &self.category {
+            check_category(&config.catalog, id).map_err(usage)?;
+            add(&mut config, RuleConfig { categories: vec![id.clone()], ..RuleConfig::block(id) })?;
         }
         for text in &self.asn {
             let digits = text.strip_prefix("AS").or_else(|| text.strip_prefix("as")).unwrap_or(text);

@@ -49,6 +49,9 @@ pub(super) fn status(status: &Status) -> String {
     for problem in &status.degraded {
         let _ = writeln!(text, "NOT ENFORCED: {problem}");
     }
+    if let Some(next) = status.next_switch {
+        let _ = writeln!(text, "schedules switch next at {}", day(next));
+    }
     if let Some(seconds) = status.unconfirmed_secs {
         let _ = writeln!(text, "the last change goes back in {seconds} s unless confirmed (weir confirm)");
     }

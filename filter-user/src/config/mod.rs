@@ -18,7 +18,7 @@ use toml::Spanned;
 use crate::catalog::Catalog;
 use place::Place;
 
-pub use rule::{RuleConfig, check_service};
+pub use rule::{RuleConfig, check_category, check_service};
 pub use source::{ASN_MARK, AsnConfig, FetchConfig, Location, SourceConfig, host_of, known};
 
 /// How a device is attached.
@@ -133,7 +133,7 @@ impl Config {
         let rules = rule::rules(&place, &raw.rule, &names)?;
         let never_block =
             place.each("never_block: prefixes", &raw.never_block.prefixes, |prefix| parse_prefix(prefix))?;
-        let asn = source::asn(&place, &raw.asn, &sources, &fetch)?;
+        let asn = source::asn(&place, &raw.asn, &sources, &fetch, &rules)?;
         Ok(Self { interfaces, rules, asn, sources, fetch, never_block, catalog })
     }
 
@@ -177,7 +177,7 @@ fn interfaces(place: &Place<'_>, raw: Vec<RawInterface>) -> Result<Vec<Interface
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let refusal = || format!("\"{text}\" is no time span; accepted: such as 90s, 15m or 24h, up to 9999h");
     let span = text.parse::<jiff::SignedDuration>().map_err(|_| refusal())?;
-    Duration::try_from(span).ok().filter(|span| *span <= Duration::from_secs(9999 * 3600)).ok_or_else(refusal)
+    Duration::try_from(span).ok().filter(|span| *span <= Duration::from_hours(9999)).ok_or_else(refusal)
 }
 
 /// A prefix or bare address, without host bits.
@@ -253,6 +253,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases is read as a whole")]
     fn every_refusal_names_file_line_key_and_what_is_accepted() {
         let rule = |more: &str| format!("[[rule]]\nname = \"x\"\naction = \"block\"\n{more}\n");
         let cases = [
@@ -395,6 +396,23 @@ mod tests {
             (
                 "[asn]\nsources = [\"radb\"]",
                 "etc/weir.toml:2: asn: sources: \"radb\" is a routing registry, where anyone can register anything",
+            ),
+            (
+                &rule("lists = [\"ipverse\"]"),
+                "etc/weir.toml:4: rule \"x\": lists: source \"ipverse\" answers for one AS at a time: write asns, and",
+            ),
+            (
+                "[asn]\nsources = [\"iptoasn\",\n\"iptoasn\"]\nquorum = 2",
+                "etc/weir.toml:3: asn: \"iptoasn\" is named twice, here and before or in a rule's lists: keep one",
+            ),
+            (
+                &format!("{}[asn]\nsources = [\"iptoasn\"]", rule("lists = [\"iptoasn\"]")),
+                "etc/weir.toml:6: asn: \"iptoasn\" is named twice, here and before or in a rule's lists: keep one",
+            ),
+            ("[asn]\ntables = [\"a\",\n\"a\"]", "etc/weir.toml:3: asn: tables: \"a\" is listed twice: keep one"),
+            (
+                "[asn]\nrpki = \"ripestat\"",
+                "etc/weir.toml:2: asn: rpki: source \"ripestat\" answers for one AS at a time: name one document",
             ),
             ("[asn]\nirr = \"rpki\"", "etc/weir.toml:2: asn: irr: source \"rpki\" has no irr = \"host:port\""),
             (

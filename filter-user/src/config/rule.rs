@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::place::Place;
-use super::source::{FetchConfig, SourceConfig, check_source};
+use super::source::{FetchConfig, SourceConfig, check_list};
 use super::{ConfigError, check_device_name, parse_prefix};
 use crate::catalog::Catalog;
 use crate::prefix::Asn;
@@ -187,7 +187,7 @@ fn rule(place: &Place<'_>, raw: &RawRule, name: &str, names: &Names<'_>) -> Resu
         categories: place.each(owner, &raw.categories, |id| check_category(names.catalog, id))?,
         asns,
         organisations: place.each(&key("organisations"), &raw.organisations, |text| check_organisation(text))?,
-        lists: place.each(&key("lists"), &raw.lists, |name| check_source(names.sources, names.fetch, name))?,
+        lists: place.each(&key("lists"), &raw.lists, |name| check_list(names.sources, names.fetch, name))?,
         prefixes: place.each(&key("prefixes"), &raw.prefixes, |text| parse_prefix(text))?,
         files: raw.files.iter().map(|path| place.path(path)).collect(),
         allow_wide: raw.allow_wide,
@@ -215,12 +215,15 @@ pub fn check_service(catalog: &Catalog, id: &str) -> Result<String, String> {
         return Ok(id.into());
     }
     if catalog.category(id).is_some() {
-        return Err(format!("\"{id}\" is a category, not a service; write categories = [\"{id}\"]"));
+        return Err(format!(
+            "\"{id}\" is a category, not a service; write categories = [\"{id}\"], or --category {id}"
+        ));
     }
     Err(catalog.no_such_service(id))
 }
 
-fn check_category(catalog: &Catalog, id: &str) -> Result<String, String> {
+/// The id of a category, or why there is none.
+pub fn check_category(catalog: &Catalog, id: &str) -> Result<String, String> {
     if catalog.category(id).is_some() {
         return Ok(id.into());
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::place::Place;
-use super::{ConfigError, parse_duration};
+use super::{ConfigError, RuleConfig, parse_duration};
 use crate::source::gate::Limits;
 
 /// Where the bytes of a source are.
@@ -91,7 +91,7 @@ pub struct FetchConfig {
 
 impl Default for FetchConfig {
     fn default() -> Self {
-        Self { contact: None, ca: None, retry: Duration::from_secs(60), timeout: Duration::from_secs(300) }
+        Self { contact: None, ca: None, retry: Duration::from_mins(1), timeout: Duration::from_mins(5) }
     }
 }
 
@@ -150,9 +150,9 @@ pub fn known() -> BTreeMap<String, SourceConfig> {
 const NEEDS_CONTACT: &str = "bgptools";
 /// What a source may have where the configuration does not say.
 const MAX_BYTES: u64 = 64 * MIB;
-const REFRESH: Duration = Duration::from_secs(24 * 3600);
+const REFRESH: Duration = Duration::from_hours(24);
 /// Publishers ban clients that ask more often; a server of one's own is asked as often as one likes.
-const SHORTEST_REFRESH: Duration = Duration::from_secs(15 * 60);
+const SHORTEST_REFRESH: Duration = Duration::from_mins(15);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -295,12 +295,42 @@ pub(super) fn check_source(
     Ok(name.into())
 }
 
+/// A source that a rule names as a list.
+pub(super) fn check_list(
+    sources: &BTreeMap<String, SourceConfig>,
+    fetch: &FetchConfig,
+    name: &str,
+) -> Result<String, String> {
+    let name = check_source(sources, fetch, name)?;
+    if sources.get(&name).is_some_and(|source| source.location.is_per_asn()) {
+        return Err(format!("source \"{name}\" answers for one AS at a time: write asns, and name it under [asn]"));
+    }
+    Ok(name)
+}
+
 pub(super) fn asn(
     place: &Place<'_>,
     raw: &RawAsn,
     sources: &BTreeMap<String, SourceConfig>,
     fetch: &FetchConfig,
+    rules: &[RuleConfig],
 ) -> Result<AsnConfig, ConfigError> {
+    // One document is read in one way, and counts once for the quorum.
+    let mut used: BTreeSet<&str> = rules.iter().flat_map(|rule| &rule.lists).map(String::as_str).collect();
+    for name in raw.sources.iter().chain(&raw.rpki).chain(&raw.irr) {
+        if !used.insert(name.get_ref()) {
+            let problem = format!(
+                "asn: \"{}\" is named twice, here and before or in a rule's lists: keep one, or define another [[source]]",
+                name.get_ref()
+            );
+            return Err(place.error(&name.span(), problem));
+        }
+    }
+    let mut tables = BTreeSet::new();
+    if let Some(twice) = raw.tables.iter().find(|path| !tables.insert(path.get_ref())) {
+        let problem = format!("asn: tables: \"{}\" is listed twice: keep one", twice.get_ref());
+        return Err(place.error(&twice.span(), problem));
+    }
     let check = |name: &String| check_source(sources, fetch, name);
     let one = |key: &str, name: Option<&Spanned<String>>| {
         let names = place.each(&format!("asn: {key}"), name.map_or(&[][..], std::slice::from_ref), check)?;
@@ -326,14 +356,19 @@ pub(super) fn asn(
         let problem = format!("asn: irr: source \"{}\" has no irr = \"host:port\"", irr.get_ref());
         return Err(place.error(&irr.span(), problem));
     }
+    let per_asn = |name: &str| sources.get(name).is_some_and(|source| source.location.is_per_asn());
+    if let Some(rpki) = raw.rpki.as_ref().filter(|name| per_asn(name.get_ref())) {
+        let problem =
+            format!("asn: rpki: source \"{}\" answers for one AS at a time: name one document", rpki.get_ref());
+        return Err(place.error(&rpki.span(), problem));
+    }
     let Some(quorum) = &raw.quorum else { return Ok(config) };
     let most = config.tables.len() + config.sources.len();
-    match usize::try_from(*quorum.get_ref()).ok().filter(|&quorum| (1..=most).contains(&quorum)) {
-        Some(quorum) => Ok(AsnConfig { quorum, ..config }),
-        None => {
-            let problem = format!("asn: quorum: accepted: 1 to the {most} tables and sources that [asn] names");
-            Err(place.error(&quorum.span(), problem))
-        }
+    if let Some(quorum) = usize::try_from(*quorum.get_ref()).ok().filter(|&quorum| (1..=most).contains(&quorum)) {
+        Ok(AsnConfig { quorum, ..config })
+    } else {
+        let problem = format!("asn: quorum: accepted: 1 to the {most} tables and sources that [asn] names");
+        Err(place.error(&quorum.span(), problem))
     }
 }
 

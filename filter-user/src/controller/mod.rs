@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
-use crate::ruleset::parts::{PartId, parts};
+use crate::config::{Config, Location};
+use crate::ruleset::parts::{Part, PartId, parts};
+use crate::source::Need;
 use crate::source::copy::Copy;
 
 pub use confirm::{ConfigText, Saved, Start, Waiting};
@@ -36,13 +37,21 @@ enum Cause {
 const HOST_PAUSE: Duration = Duration::from_secs(1);
 /// Copies that arrive one after the other are published together, but not later than this after the first.
 const GATHER: Duration = Duration::from_secs(3);
-/// The wait before a rollback that failed is tried again.
-const ROLL_BACK_AGAIN: Duration = Duration::from_secs(10);
+/// The wait before a rollback or a scheduled change that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 struct Host {
     busy: bool,
     free: Duration,
+}
+
+/// A question that is under way.
+#[derive(Debug)]
+struct Asked {
+    host: String,
+    location: Location,
+    need: Need,
 }
 
 /// The controller.
@@ -53,17 +62,15 @@ pub struct Controller {
     candidate: Option<(Arc<Policy>, Cause)>,
     parts: BTreeMap<PartId, PartState>,
     hosts: BTreeMap<String, Host>,
-    /// Which host is busy with which part.
-    asked: BTreeMap<PartId, String>,
+    /// What each part is asked, and which host is busy with it.
+    asked: BTreeMap<PartId, Asked>,
     /// Copies that are good and not published yet, and when the first of them came.
     fresh: BTreeMap<PartId, Arc<Copy>>,
     fresh_since: Duration,
     waiting: Option<Waiting>,
     rejected: Option<String>,
-    /// When a schedule next switches a rule.
-    switch: Option<i64>,
-    /// Unix time of the last schedule evaluation: a clock that jumps back must not be waited for.
-    judged: i64,
+    /// When a schedule that switched a rule, and could not be published, is tried again.
+    switch_again: Duration,
 }
 
 impl Controller {
@@ -81,8 +88,7 @@ impl Controller {
             fresh_since: Duration::ZERO,
             waiting: None,
             rejected: None,
-            switch: None,
-            judged: 0,
+            switch_again: Duration::ZERO,
         }
     }
 
@@ -143,15 +149,13 @@ impl Controller {
     fn published(&mut self, result: Result<(), String>, now: Moment, commands: &mut Vec<Command>) {
         let Some((policy, cause)) = self.candidate.take() else { return };
         match result {
-            Ok(()) => self.settled(policy, cause, now, commands),
+            Ok(()) => self.settled(&policy, cause, now, commands),
             Err(problem) => self.not_published(cause, &problem, now, commands),
         }
     }
 
-    fn settled(&mut self, policy: Arc<Policy>, cause: Cause, now: Moment, commands: &mut Vec<Command>) {
-        let before = self.live.replace(Arc::clone(&policy));
-        self.judged = now.unix;
-        self.switch = next_switch(&policy.config, now.unix);
+    fn settled(&mut self, policy: &Arc<Policy>, cause: Cause, now: Moment, commands: &mut Vec<Command>) {
+        let before = self.live.replace(Arc::clone(policy));
         match cause {
             Cause::Load { confirm } => {
                 self.replan(now);
@@ -183,12 +187,12 @@ impl Controller {
                 }
             }
             Cause::Schedule => {
-                self.switch = Some(now.unix + 10);
+                self.switch_again = now.up + AGAIN;
                 commands.push(Command::Say(Level::Error, format!("a scheduled change cannot be published: {problem}")));
             }
             Cause::RollBack => {
                 if let Some(waiting) = &mut self.waiting {
-                    waiting.until = now.up + ROLL_BACK_AGAIN;
+                    waiting.until = now.up + AGAIN;
                 }
                 commands.push(Command::Say(Level::Error, format!("cannot roll back, trying again: {problem}")));
             }
@@ -203,23 +207,26 @@ impl Controller {
         self.parts.retain(|id, _| needed.contains_key(id));
         self.fresh.retain(|id, _| needed.contains_key(id));
         for (id, part) in needed {
-            match self.parts.get_mut(&id) {
-                Some(state) => state.replan(part, now),
-                None => {
-                    let copy = policy.copies.get(&id).cloned();
-                    self.parts.insert(id, PartState::new(part, copy, now, self.seed));
-                }
+            if let Some(state) = self.parts.get_mut(&id) {
+                state.replan(part, now);
+            } else {
+                let copy = policy.copies.get(&id).cloned();
+                self.parts.insert(id, PartState::new(part, copy, now, self.seed));
             }
         }
     }
 
     fn fetched(&mut self, id: &PartId, outcome: Outcome, now: Moment, commands: &mut Vec<Command>) {
         let retry = self.retry();
-        if let Some(host) = self.asked.remove(id).and_then(|host| self.hosts.get_mut(&host)) {
+        let asked = self.asked.remove(id);
+        if let Some(host) = asked.as_ref().and_then(|asked| self.hosts.get_mut(&asked.host)) {
             *host = Host { busy: false, free: now.up + HOST_PAUSE };
         }
-        // A configuration that came meanwhile may have no use for it.
+        // A configuration that came meanwhile may have no use for it, or need something else of the part.
         let Some(state) = self.parts.get_mut(id) else { return };
+        if asked.is_some_and(|asked| (&asked.location, &asked.need) != (&state.part.location, &state.part.need)) {
+            return state.outdated(now);
+        }
         let failed_before = state.failures;
         match state.answered(outcome, now, retry, self.seed) {
             Verdict::Renewed(copy) => {
@@ -262,14 +269,10 @@ impl Controller {
             return self.roll_back("it was not confirmed in time", commands);
         }
         let Some(live) = self.live.clone() else { return };
+        // Compared each time, not waited for: a clock may jump, and a switch may fall into a publish.
         let resting = resting(&live.config, now.unix);
-        let due = self.switch.is_some_and(|switch| switch <= now.unix) || now.unix < self.judged;
-        if due {
-            if resting != live.resting {
-                return self.propose(Policy { resting, ..(*live).clone() }, Cause::Schedule, commands);
-            }
-            self.judged = now.unix;
-            self.switch = next_switch(&live.config, now.unix);
+        if resting != live.resting && self.switch_again <= now.up {
+            return self.propose(Policy { resting, ..(*live).clone() }, Cause::Schedule, commands);
         }
         self.publish_fresh(&live, now, commands);
     }
@@ -309,7 +312,8 @@ impl Controller {
             }
             host.busy = true;
             state.asking = true;
-            self.asked.insert(state.part.id.clone(), name);
+            let Part { id, location, need, .. } = &state.part;
+            self.asked.insert(id.clone(), Asked { host: name, location: location.clone(), need: need.clone() });
             commands.push(Command::Fetch(Box::new(Job {
                 part: state.part.id.clone(),
                 location: state.part.location.clone(),
@@ -321,7 +325,7 @@ impl Controller {
     }
 
     fn retry(&self) -> Duration {
-        self.live.as_ref().map_or(Duration::from_secs(60), |policy| policy.config.fetch.retry)
+        self.live.as_ref().map_or(Duration::from_mins(1), |policy| policy.config.fetch.retry)
     }
 }
 
@@ -329,8 +333,4 @@ impl Controller {
 fn resting(config: &Config, at: i64) -> BTreeSet<String> {
     let off = config.rules.iter().filter(|rule| rule.schedule.as_ref().is_some_and(|schedule| !schedule.active(at)));
     off.map(|rule| rule.identity.name.clone()).collect()
-}
-
-fn next_switch(config: &Config, after: i64) -> Option<i64> {
-    config.rules.iter().filter_map(|rule| rule.schedule.as_ref()?.next_change(after)).min()
 }

@@ -12,7 +12,7 @@ use crate::source::gate;
 use crate::source::{Content, Need};
 
 /// The longest wait after failures, however long a copy is good.
-const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3600);
+const LONGEST_WAIT: Duration = Duration::from_hours(6);
 /// A server that never says anything but "not modified" is asked for the whole now and then.
 const UNCHANGED_MOST: u32 = 8;
 /// A copy that is older than this many refreshes is stale.
@@ -77,6 +77,7 @@ impl PartState {
         if part.location != self.part.location || !covered {
             self.due = now.up;
         }
+        self.due = self.due.min(now.up.saturating_add(part.refresh));
         self.part = part;
     }
 
@@ -107,6 +108,12 @@ impl PartState {
         copy.provenance.location == shown(&self.part.location)
     }
 
+    /// What came answers a question that was put under another configuration: it is asked again.
+    pub(super) fn outdated(&mut self, now: Moment) {
+        self.asking = false;
+        self.due = now.up;
+    }
+
     /// Takes an answer in.
     pub(super) fn answered(&mut self, outcome: Outcome, now: Moment, retry: Duration, seed: u64) -> Verdict {
         self.asking = false;
@@ -114,6 +121,8 @@ impl PartState {
         match outcome {
             Outcome::Unchanged if self.copy.is_some() => {
                 self.unchanged += 1;
+                // There is nothing to take over.
+                self.waived = false;
                 self.succeed(now, seed);
                 if let Some(copy) = &mut self.copy {
                     Arc::make_mut(copy).provenance.fetched = now.unix;
@@ -132,7 +141,7 @@ impl PartState {
         // A copy that was read for other ASes says nothing about what came and went.
         let old = self.copy.clone().filter(|copy| self.covers(copy) && !self.waived);
         if !self.waived
-            && let Err(refusal) = gate::admit(old.as_deref(), &content, &self.part.limits)
+            && let Err(refusal) = gate::admit(old.as_deref(), &content, &self.part.need, &self.part.limits)
         {
             return self.fail(&format!("refused: {refusal}"), None, now, retry, seed);
         }

@@ -35,6 +35,13 @@ impl Controller {
         self.parts.iter().map(row).collect()
     }
 
+    /// When a schedule next switches a rule, Unix seconds.
+    #[must_use]
+    pub fn next_switch(&self, now: Moment) -> Option<i64> {
+        let rules = &self.live()?.config.rules;
+        rules.iter().filter_map(|rule| rule.schedule.as_ref()?.next_change(now.unix)).min()
+    }
+
     /// Whether a change waits for its confirmation: how many seconds are left.
     #[must_use]
     pub fn unconfirmed(&self, now: Moment) -> Option<u64> {

@@ -205,14 +205,14 @@ impl Daemon<'_> {
     /// The policy that `text` stands for, with the copies that are stored.
     fn policy_of(&self, text: &ConfigText) -> anyhow::Result<Policy> {
         let config = (self.settings.complete)(store::parse(&text.path, text.text.as_bytes())?)?;
-        let mut copies = store::files(&config, self.clock.now().unix)?;
+        let mut copies = store::files(&config)?;
         copies.extend(self.store.copies(&config).0);
         Ok(Policy { config: Arc::new(config), text: Some(Arc::new(text.clone())), copies, resting: BTreeSet::new() })
     }
 
     /// Makes a configuration take effect.
     fn load(&mut self, (config, text): (Config, Option<ConfigText>), confirm: Option<Duration>) -> anyhow::Result<()> {
-        let files = store::files(&config, self.clock.now().unix)?;
+        let files = store::files(&config)?;
         let (stored, problems) = self.store.copies(&config);
         for problem in problems {
             error!("{problem}");
@@ -272,8 +272,8 @@ impl Daemon<'_> {
                     let _ = answers.send((job.part, outcome)).await;
                 });
             }
-            Command::Keep(id, copy) => self.write(format!("the copy of source {id}"), Unsaved::Copy(id, copy)),
-            Command::Save(saved) => self.write("the state".into(), Unsaved::State(Box::new(saved))),
+            Command::Keep(id, copy) => self.write(&format!("the copy of source {id}"), Unsaved::Copy(id, copy)),
+            Command::Save(saved) => self.write("the state", Unsaved::State(Box::new(saved))),
             Command::Say(Level::Info, text) => info!("{text}"),
             Command::Say(Level::Warning, text) => warn!("{text}"),
             Command::Say(Level::Error, text) => error!("{text}"),
@@ -283,19 +283,19 @@ impl Daemon<'_> {
 
     /// Writes to the state directory. Where that fails, it costs what a restart would find, not the filter; it is tried
     /// again every second.
-    fn write(&mut self, what: String, content: Unsaved) {
+    fn write(&mut self, what: &str, content: Unsaved) {
         let written = match &content {
             Unsaved::Copy(id, copy) => self.store.keep(id, copy),
             Unsaved::State(saved) => self.store.save(saved),
         };
         match written {
             Ok(()) => {
-                if self.unsaved.remove(&what).is_some() {
+                if self.unsaved.remove(what).is_some() {
                     info!("{what} is stored now");
                 }
             }
             Err(problem) => {
-                if self.unsaved.insert(what.clone(), content).is_none() {
+                if self.unsaved.insert(what.to_owned(), content).is_none() {
                     let directory = self.settings.state_dir.display();
                     error!("{what} cannot be stored in {directory}: {problem}; it is kept in memory");
                 }
@@ -305,7 +305,7 @@ impl Daemon<'_> {
 
     fn write_again(&mut self) {
         for (what, content) in self.unsaved.clone() {
-            self.write(what, content);
+            self.write(&what, content);
         }
     }
 
@@ -384,6 +384,7 @@ impl Daemon<'_> {
             lists: self.controller.lists(now),
             degraded: enforced.degraded,
             resting: live.map(|policy| policy.resting.iter().cloned().collect()).unwrap_or_default(),
+            next_switch: self.controller.next_switch(now),
             unconfirmed_secs: self.controller.unconfirmed(now),
             rejected: self.controller.rejected().map(str::to_owned),
         })

@@ -8,7 +8,6 @@ use super::parts::{PartId, asns_of};
 use super::resolve::{ResolveError, Resolving};
 use crate::catalog;
 use crate::prefix::{AddressSet, Asn, reserved};
-use crate::source::copy::Copy;
 
 /// Whether nothing of a service can be blocked by address.
 fn is_nowhere(service: &catalog::Service) -> bool {
@@ -25,7 +24,7 @@ impl Resolving<'_> {
                 return Err(ResolveError::Shared { rule: self.name(), what, operator: service.name.clone() });
             }
             if is_nowhere(service) {
-                self.silent.push(format!("service {id} has no networks of its own"));
+                self.silent.push(format!("service {id} has no networks of its own (`weir catalog show {id}`)"));
                 self.warn(&format!(
                     "service {id} has no networks of its own; `weir catalog show {id}` says what carries it"
                 ));
@@ -92,9 +91,8 @@ impl Resolving<'_> {
             let Some(copy) = self.copies.get(&PartId::Source(irr.clone(), Some(asn))) else { continue };
             let (registered4, registered6) = copy.addresses();
             let all = self.origins.of(asn);
-            let ranges = |answer: &Answer| Copy { batches: answer.batches.clone(), ..Copy::default() }.addresses();
             let (mut listed4, mut listed6) = (Vec::new(), Vec::new());
-            for (v4, v6) in all.answers.iter().map(ranges) {
+            for (v4, v6) in all.answers.iter().map(Answer::addresses) {
                 listed4.extend_from_slice(v4.ranges());
                 listed6.extend_from_slice(v6.ranges());
             }

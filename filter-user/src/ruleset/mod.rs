@@ -1,6 +1,7 @@
 //! A ruleset: all rules of one generation, compiled. Immutable and complete; does no I/O and never reads the clock.
 
 mod caution;
+pub mod compare;
 pub mod compile;
 pub mod delta;
 pub mod guard;

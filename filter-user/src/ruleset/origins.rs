@@ -1,9 +1,9 @@
 //! What each AS originates, as the configured tables and sources say together: union or quorum, held against RPKI
 //! payloads. Pure; knows no rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::parts::{Copies, PartId};
+use super::parts::{Copies, PartId, wanted};
 use crate::catalog;
 use crate::config::Config;
 use crate::prefix::{Address, AddressSet, Asn, Listed, Prefixes};
@@ -57,15 +57,17 @@ pub struct Origins<'c> {
     tables: Vec<Table<'c>>,
     payloads: Option<Payloads>,
     snapshot: BTreeMap<Asn, (Prefixes, Option<String>)>,
+    /// The ASes that rules name by number or service: only of these are there documents of their own.
+    numbered: BTreeSet<Asn>,
 }
 
 impl<'c> Origins<'c> {
     /// Indexes the copies that `config` asks for origins.
     #[must_use]
-    pub fn new(config: &'c Config, copies: &'c Copies, wanted: impl Iterator<Item = Asn>) -> Self {
+    pub fn new(config: &'c Config, copies: &'c Copies) -> Self {
         let files = config.asn.tables.iter().map(|path| PartId::Table(path.clone()));
         let sources = config.asn.sources.iter().map(|name| PartId::Source(name.clone(), None));
-        let tables = files
+        let tables: Vec<Table<'_>> = files
             .chain(sources)
             .filter_map(|id| {
                 let copy = copies.get(&id)?;
@@ -73,8 +75,11 @@ impl<'c> Origins<'c> {
             })
             .collect();
         let payloads = config.asn.rpki.as_ref().and_then(|name| copies.get(&PartId::Source(name.clone(), None)));
-        let payloads = payloads.map(|copy| Payloads::new(copy, wanted));
-        Self { config, copies, tables, payloads, snapshot: snapshot() }
+        let numbered = wanted(config).asns;
+        // ASes that rules name by the organisation are in the tables alone.
+        let of_tables = tables.iter().flat_map(|table| table.by_asn.keys().copied());
+        let payloads = payloads.map(|copy| Payloads::new(copy, numbered.iter().copied().chain(of_tables)));
+        Self { config, copies, tables, payloads, snapshot: snapshot(), numbered }
     }
 
     /// The ASes of the embedded snapshot.
@@ -90,6 +95,20 @@ impl<'c> Origins<'c> {
         found.map(|(&asn, name)| (asn, name.clone())).collect()
     }
 
+    /// The tables and sources that may name an AS by `organisation`, and have no copy that was read for it yet.
+    pub fn unread(&self, organisation: &str) -> impl Iterator<Item = PartId> {
+        let files = self.config.asn.tables.iter().map(|path| PartId::Table(path.clone()));
+        let whole = |name: &&String| self.config.sources.get(*name).is_some_and(|source| !source.location.is_per_asn());
+        let sources = self.config.asn.sources.iter().filter(whole).map(|name| PartId::Source(name.clone(), None));
+        files.chain(sources).filter(move |id| {
+            let read = |copy: &Copy| match &copy.provenance.wanted {
+                Some(wanted) => wanted.organisations.contains(organisation),
+                None => true,
+            };
+            !self.copies.get(id).is_some_and(|copy| read(copy))
+        })
+    }
+
     /// What the sources say of `asn`.
     #[must_use]
     pub fn of(&self, asn: Asn) -> Answers {
@@ -100,7 +119,9 @@ impl<'c> Origins<'c> {
         for name in &self.config.asn.sources {
             let per_asn = self.config.sources.get(name).is_some_and(|source| source.location.is_per_asn());
             if per_asn {
-                self.ask_document(PartId::Source(name.clone(), Some(asn)), asn, &mut all);
+                if self.numbered.contains(&asn) {
+                    self.ask_document(PartId::Source(name.clone(), Some(asn)), asn, &mut all);
+                }
             } else {
                 self.ask_table(PartId::Source(name.clone(), None), asn, &mut all);
             }
@@ -187,12 +208,11 @@ fn by_asn(copy: &Copy) -> BTreeMap<Asn, Vec<Batch>> {
 /// The batch of `asn` that began at `since`; batches come in the order of their times.
 fn batch_of(by_asn: &mut BTreeMap<Asn, Vec<Batch>>, asn: Asn, since: i64) -> &mut Prefixes {
     let batches = by_asn.entry(asn).or_default();
-    let place = match batches.iter().position(|batch| batch.since == since) {
-        Some(place) => place,
-        None => {
-            batches.push(Batch { since, prefixes: Prefixes::default() });
-            batches.len() - 1
-        }
+    let place = if let Some(place) = batches.iter().position(|batch| batch.since == since) {
+        place
+    } else {
+        batches.push(Batch { since, prefixes: Prefixes::default() });
+        batches.len() - 1
     };
     &mut batches[place].prefixes
 }
@@ -217,11 +237,13 @@ fn snapshot() -> BTreeMap<Asn, (Prefixes, Option<String>)> {
     by_asn
 }
 
+/// Ranges of both families.
+type Ranges = (Vec<(u32, u32)>, Vec<(u128, u128)>);
+
 impl Payloads {
     fn new(copy: &Copy, wanted: impl Iterator<Item = Asn>) -> Self {
         let (v4, v6) = copy.addresses();
-        let mut own: BTreeMap<Asn, (Vec<(u32, u32)>, Vec<(u128, u128)>)> =
-            wanted.map(|asn| (asn, Default::default())).collect();
+        let mut own: BTreeMap<Asn, Ranges> = wanted.map(|asn| (asn, Default::default())).collect();
         for (_, range) in copy.v4() {
             own.entry(range.asn).and_modify(|own| own.0.push((range.first, range.last)));
         }
@@ -248,15 +270,23 @@ impl Answers {
     }
 
     fn addresses(&self) -> u128 {
-        let v4: AddressSet<u32> =
-            self.answers.iter().flat_map(|answer| set(&answer.batches, |rows| &rows.v4).ranges().to_vec()).collect();
-        let v6: AddressSet<u128> =
-            self.answers.iter().flat_map(|answer| set(&answer.batches, |rows| &rows.v6).ranges().to_vec()).collect();
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (own4, own6) in self.answers.iter().map(Answer::addresses) {
+            v4.extend_from_slice(own4.ranges());
+            v6.extend_from_slice(own6.ranges());
+        }
+        let (v4, v6): (AddressSet<u32>, AddressSet<u128>) = (v4.into_iter().collect(), v6.into_iter().collect());
         v4.addresses().saturating_add(v6.addresses())
     }
 }
 
 impl Answer {
+    /// The addresses it lists, by family.
+    #[must_use]
+    pub fn addresses(&self) -> (AddressSet<u32>, AddressSet<u128>) {
+        (set(&self.batches, |rows| &rows.v4), set(&self.batches, |rows| &rows.v6))
+    }
+
     /// Cuts the ranges down to what the functions leave of them.
     fn keep(
         &mut self,

@@ -101,6 +101,7 @@ pub fn lists_of<'c>(config: &'c Config, rule: &'c RuleConfig) -> BTreeSet<&'c st
     let catalog = &config.catalog;
     let named = rule.services.iter().filter_map(|id| catalog.service(id));
     let of_category = rule.categories.iter().flat_map(|id| catalog.services_of(id));
+    let of_category = of_category.filter(|service| rule.allow_shared || !service.shared);
     let of_services = named.chain(of_category).flat_map(|service| &service.lists);
     rule.lists.iter().chain(of_services).map(String::as_str).collect()
 }

@@ -155,9 +155,7 @@ pub fn resolve(config: &Config, copies: &Copies) -> Result<Resolved, ResolveErro
             resolved.warnings.extend(copy.warnings.iter().map(|warning| shown_warning(id, warning)));
         }
     }
-    let wanted: BTreeSet<Asn> =
-        config.rules.iter().flat_map(|rule| asns_of(config, rule)).map(|(asn, _)| asn).collect();
-    let origins = Origins::new(config, copies, wanted.into_iter());
+    let origins = Origins::new(config, copies);
     for rule in &config.rules {
         let mut resolving = Resolving {
             config,
@@ -166,6 +164,7 @@ pub fn resolve(config: &Config, copies: &Copies) -> Result<Resolved, ResolveErro
             rule,
             lists: Vec::new(),
             silent: Vec::new(),
+            absent: BTreeSet::new(),
             into: &mut resolved,
         };
         let rule = resolving.run()?;
@@ -191,6 +190,8 @@ pub(super) struct Resolving<'a> {
     lists: Vec<List>,
     /// What was named and lists nothing.
     pub(super) silent: Vec<String>,
+    /// ASes that no table lists.
+    absent: BTreeSet<Asn>,
     into: &'a mut Resolved,
 }
 
@@ -257,7 +258,7 @@ impl Resolving<'_> {
         }
         if answers.is_empty() && answers.missing.is_empty() {
             self.warn(&format!("no ASN table lists AS{asn}"));
-            self.silent.push(format!("no ASN table lists AS{asn}"));
+            self.absent.insert(asn);
         }
         for answer in answers.answers {
             self.add(list, &answer.source, answer.fetched, answer.batches);
@@ -278,16 +279,23 @@ impl Resolving<'_> {
             ));
         }
         found.retain(|asn, _| !shared.contains(asn) && reserved(*asn).is_none());
-        if found.is_empty() {
+        let unread = self.origins.unread(text);
+        let waits: Vec<Gap> = unread.map(|part| Gap { rule: self.name(), part, snapshot: false }).collect();
+        if found.is_empty() && waits.is_empty() {
             let why = format!("no ASN table that is at hand names an AS \"{text}\"");
             self.warn(&why);
             self.silent.push(why);
-        } else {
+        } else if !found.is_empty() {
             let names: Vec<String> = found.iter().map(|(asn, name)| format!("AS{asn} {name}")).collect();
             self.warn(&format!("organisation \"{text}\" is {}", names.join(", ")));
         }
         for (asn, _) in found {
             self.add_asn(asn, &format!("organisation {text}"))?;
+        }
+        for gap in waits {
+            if !self.into.gaps.contains(&gap) {
+                self.into.gaps.push(gap);
+            }
         }
         Ok(())
     }
@@ -320,7 +328,13 @@ impl Resolving<'_> {
         let mut all = self.lists.iter().flat_map(|list| &list.batches);
         let waits = self.into.gaps.iter().any(|gap| gap.rule == self.rule.identity.name);
         if all.all(|batch| batch.prefixes.is_empty()) && !waits {
-            let why = format!("{}; check its names, or give it a list", self.silent.join("; "));
+            let mut why = self.silent.clone();
+            if self.absent.is_empty() {
+                why.extend(self.rule.services.is_empty().then(|| "remove the rule or give it a list".into()));
+            } else {
+                why.push(format!("no ASN table lists {}; check the numbers and the tables", asn_list(&self.absent)));
+            }
+            let why = why.join("; ");
             return Err(ResolveError::Empty { rule: self.name(), why });
         }
         if self.rule.allow_wide {

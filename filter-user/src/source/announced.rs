@@ -48,45 +48,46 @@ impl Announced {
 fn origins<A: Address>(mut routes: Vec<Route<A>>, wanted: &Wanted) -> Vec<Listed<A>> {
     routes.sort_unstable();
     routes.dedup();
-    let mut output = Output { ranges: Vec::new(), latest: HashMap::new(), wanted };
-    // The prefixes around the place of the sweep, the longest last, and where that one's next free address is.
-    let mut around: Vec<(A, &[Route<A>])> = Vec::new();
+    let mut output = Output { ranges: Vec::new(), latest: HashMap::new() };
+    // The prefixes around the place of the sweep, the longest last, each with those of its ASes that are wanted, which are
+    // few: others would be passed over again for every prefix inside. And where the longest one's next free address is.
+    let mut around: Vec<(A, Vec<Asn>)> = Vec::new();
     let mut at: Option<A> = None;
     for group in routes.chunk_by(|a, b| (a.first, a.length) == (b.first, b.length)) {
         let Some(&Route { first, length, .. }) = group.first() else { continue };
         while let Some((last, inner)) = around.pop_if(|(last, _)| *last < first) {
-            at = output.push(at, last, inner);
+            at = output.push(at, last, &inner);
         }
-        if let (Some(&(_, outer)), Some(before)) = (around.last(), first.previous()) {
+        if let (Some((_, outer)), Some(before)) = (around.last(), first.previous()) {
             output.push(at, before, outer);
         }
         at = Some(first);
-        around.push((first.last_of(length), group));
+        let asns = group.iter().map(|route| route.asn).filter(|&asn| wanted.includes(asn)).collect();
+        around.push((first.last_of(length), asns));
     }
     while let Some((last, inner)) = around.pop() {
-        at = output.push(at, last, inner);
+        at = output.push(at, last, &inner);
     }
     output.ranges
 }
 
-struct Output<'w, A> {
+struct Output<A> {
     ranges: Vec<Listed<A>>,
     /// Place of each AS's latest range, which the next one may continue.
     latest: HashMap<Asn, usize>,
-    wanted: &'w Wanted,
 }
 
-impl<A: Address> Output<'_, A> {
-    /// Gives `at..=last` to the ASes of `group`; returns where the rest begins.
-    fn push(&mut self, at: Option<A>, last: A, group: &[Route<A>]) -> Option<A> {
+impl<A: Address> Output<A> {
+    /// Gives `at..=last` to each of `asns`; returns where the rest begins.
+    fn push(&mut self, at: Option<A>, last: A, asns: &[Asn]) -> Option<A> {
         let Some(first) = at.filter(|&first| first <= last) else { return at };
-        for route in group.iter().filter(|route| self.wanted.includes(route.asn)) {
-            let latest = self.latest.get(&route.asn).and_then(|&place| self.ranges.get_mut(place));
+        for &asn in asns {
+            let latest = self.latest.get(&asn).and_then(|&place| self.ranges.get_mut(place));
             if let Some(range) = latest.filter(|range| range.last.next() == Some(first)) {
                 range.last = last;
             } else {
-                self.latest.insert(route.asn, self.ranges.len());
-                self.ranges.push(Listed { first, last, asn: route.asn });
+                self.latest.insert(asn, self.ranges.len());
+                self.ranges.push(Listed { first, last, asn });
             }
         }
         last.next()

@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Content;
+use super::{Content, Wanted};
 use crate::prefix::{Address, AddressSet, Asn, Listed, Prefixes};
 
 /// Where a copy came from.
@@ -160,6 +160,20 @@ impl Copy {
     pub fn addresses(&self) -> (AddressSet<u32>, AddressSet<u128>) {
         let v4 = self.v4().map(|(_, range)| (range.first, range.last)).collect();
         (v4, self.v6().map(|(_, range)| (range.first, range.last)).collect())
+    }
+
+    /// What it says of the ASes in `wanted`, whatever else it was read for.
+    #[must_use]
+    pub fn of_wanted(&self, wanted: &WantedAsns) -> Self {
+        let wanted = Wanted::from(wanted);
+        let name = |asn: Asn| self.organisations.get(&asn).map_or(&[][..], |name| name.as_bytes());
+        let kept: BTreeSet<Asn> = self.asns().into_iter().filter(|&asn| wanted.takes(asn, name(asn))).collect();
+        let mut copy = self.clone();
+        for batch in &mut copy.batches {
+            batch.prefixes.v4.retain(|range| kept.contains(&range.asn));
+            batch.prefixes.v6.retain(|range| kept.contains(&range.asn));
+        }
+        copy
     }
 
     /// The ASes it has ranges of.

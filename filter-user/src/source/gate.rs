@@ -6,8 +6,8 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use super::Content;
 use super::copy::Copy;
+use super::{Content, Need};
 use crate::prefix::{Address, AddressSet, Asn, Listed};
 
 /// What a new copy of a source must keep to, or the last good one stays.
@@ -101,9 +101,9 @@ pub fn asn_list<'a>(asns: impl IntoIterator<Item = &'a Asn>) -> String {
     asns.into_iter().map(|asn| format!("AS{asn}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Judges `new` as the successor of `old`. `old` is `None` for the first copy, and where its changes were waived by the
-/// operator.
-pub fn admit(old: Option<&Copy>, new: &Content, limits: &Limits) -> Result<(), Refusal> {
+/// Judges `new`, which was read for `need`, as the successor of `old`. `old` is `None` for the first copy, and where its
+/// changes were waived by the operator.
+pub fn admit(old: Option<&Copy>, new: &Content, need: &Need, limits: &Limits) -> Result<(), Refusal> {
     if let Some(why) = &new.cut {
         return Err(Refusal::Cut(why.clone()));
     }
@@ -118,13 +118,18 @@ pub fn admit(old: Option<&Copy>, new: &Content, limits: &Limits) -> Result<(), R
         too_wide(&new.prefixes)?;
     }
     let Some(old) = old else { return Ok(()) };
-    let new_asns: BTreeSet<Asn> = new.prefixes.asns();
-    let vanished: BTreeSet<Asn> = old.asns().difference(&new_asns).copied().collect();
-    // A list names no AS: its rows are AS0's.
-    if !vanished.is_empty() && !vanished.contains(&0) {
-        return Err(Refusal::Vanished(vanished));
-    }
-    let (old_v4, old_v6) = old.addresses();
+    // Of RPKI payloads, some AS's last one is gone every day; lists name no AS.
+    let (old_v4, old_v6) = if let Need::Origins(wanted) = need {
+        let old = old.of_wanted(wanted);
+        let new_asns: BTreeSet<Asn> = new.prefixes.asns();
+        let vanished: BTreeSet<Asn> = old.asns().difference(&new_asns).copied().collect();
+        if !vanished.is_empty() {
+            return Err(Refusal::Vanished(vanished));
+        }
+        old.addresses()
+    } else {
+        old.addresses()
+    };
     change("IPv4", &old_v4, &ranges(&new.prefixes.v4), limits)?;
     change("IPv6", &old_v6, &ranges(&new.prefixes.v6), limits)
 }
@@ -173,16 +178,19 @@ fn first_shorter<A: Address>(ranges: &[Listed<A>], limit: u8, span: u128) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::copy::Provenance;
-    use crate::source::{Need, read, read_list};
+    use crate::source::copy::{Provenance, WantedAsns};
+    use crate::source::{read, read_list};
 
     fn list(text: &str) -> Content {
         Content::from(read_list(text.as_bytes()).unwrap())
     }
 
+    fn both() -> Need {
+        Need::Origins(WantedAsns { asns: [1, 2].into(), organisations: BTreeSet::new() })
+    }
+
     fn origins(text: &str) -> Content {
-        let asns = [1, 2].into();
-        read(text.as_bytes(), &Need::Origins(super::super::copy::WantedAsns { asns, ..Default::default() })).unwrap()
+        read(text.as_bytes(), &both()).unwrap()
     }
 
     fn copy(content: Content) -> Copy {
@@ -190,7 +198,11 @@ mod tests {
     }
 
     fn refusal(old: Option<Content>, new: &Content) -> String {
-        admit(old.map(copy).as_ref(), new, &Limits::default())
+        refusal_for(&Need::List, old, new)
+    }
+
+    fn refusal_for(need: &Need, old: Option<Content>, new: &Content) -> String {
+        admit(old.map(copy).as_ref(), new, need, &Limits::default())
             .map_or_else(|refusal| refusal.to_string(), |()| "ok".into())
     }
 
@@ -201,8 +213,12 @@ mod tests {
             "it lists nothing (set may_be_empty = true where that is right)"
         );
         let limits = Limits { may_be_empty: true, shrink: 100, ..Limits::default() };
-        assert_eq!(admit(None, &list(""), &limits), Ok(()));
-        assert_eq!(admit(Some(&copy(list(""))), &list("192.0.2.0/24"), &limits), Ok(()), "nothing to grow from");
+        assert_eq!(admit(None, &list(""), &Need::List, &limits), Ok(()));
+        assert_eq!(
+            admit(Some(&copy(list(""))), &list("192.0.2.0/24"), &Need::List, &limits),
+            Ok(()),
+            "nothing to grow from"
+        );
     }
 
     #[test]
@@ -226,8 +242,36 @@ mod tests {
     #[test]
     fn an_as_that_is_gone_is_refused_by_its_number() {
         let old = || Some(origins("10.0.0.0,10.255.255.255,1,A\n11.0.0.0,11.0.0.255,2,B\n"));
-        assert_eq!(refusal(old(), &origins("10.0.0.0,10.255.255.255,1,A\n")), "it lists nothing any more for AS2");
-        assert_eq!(refusal(old(), &origins("10.0.0.0,10.255.255.255,1,A\n11.0.0.0,11.0.0.199,2,B\n")), "ok");
+        let refusal = |new: &str| refusal_for(&both(), old(), &origins(new));
+        assert_eq!(refusal("10.0.0.0,10.255.255.255,1,A\n"), "it lists nothing any more for AS2");
+        assert_eq!(refusal("10.0.0.0,10.255.255.255,1,A\n11.0.0.0,11.0.0.199,2,B\n"), "ok");
+    }
+
+    #[test]
+    fn an_as_that_nobody_wants_any_more_is_not_missed() {
+        let old = Some(origins("10.0.0.0,10.0.0.255,1,A\n11.0.0.0,11.255.255.255,2,B\n"));
+        let one = Need::Origins(WantedAsns { asns: [1].into(), organisations: BTreeSet::new() });
+        let new = read(b"10.0.0.0,10.0.0.255,1,A\n11.0.0.0,11.255.255.255,2,B\n", &one).unwrap();
+        assert_eq!(refusal_for(&one, old, &new), "ok");
+    }
+
+    #[test]
+    fn an_as_of_a_wanted_organisation_is_missed() {
+        let named = Need::Origins(WantedAsns { asns: [1].into(), organisations: ["acme".into()].into() });
+        let read = |text: &str| read(text.as_bytes(), &named).unwrap();
+        let old = Some(read("10.0.0.0,10.255.255.255,1,A\n11.0.0.0,11.0.0.255,2,Acme Inc.\n"));
+        let new = read("10.0.0.0,10.255.255.255,1,A\n");
+        assert_eq!(refusal_for(&named, old, &new), "it lists nothing any more for AS2");
+    }
+
+    #[test]
+    fn an_as_without_rpki_payloads_is_nothing_new() {
+        let payloads = |text: &str| read(text.as_bytes(), &Need::Payloads).unwrap();
+        let old = payloads(
+            r#"{"roas":[{"asn":1,"prefix":"10.0.0.0/16","maxLength":16},{"asn":2,"prefix":"11.0.0.0/24","maxLength":24}]}"#,
+        );
+        let new = payloads(r#"{"roas":[{"asn":1,"prefix":"10.0.0.0/16","maxLength":16}]}"#);
+        assert_eq!(refusal_for(&Need::Payloads, Some(old), &new), "ok");
     }
 
     #[test]
@@ -249,6 +293,6 @@ mod tests {
             "it lists 2001::/18, shorter than /19 (set allow_wide = true where that is right)"
         );
         let limits = Limits { allow_wide: true, ..Limits::default() };
-        assert_eq!(admit(None, &list("0.0.0.0/0"), &limits), Ok(()));
+        assert_eq!(admit(None, &list("0.0.0.0/0"), &Need::List, &limits), Ok(()));
     }
 }

@@ -262,6 +262,7 @@ mod tests {
             format!("IRR reply is damaged: an answer of {length} bytes does not end with its last line; ask again")
         };
         assert_eq!(refused("C\nA12\n192.0.2.0/24\nC\nD\n"), damaged(12));
+        assert_eq!(refused("C\nA12\n192.0.2.0/24C\nD\n"), damaged(12));
         assert_eq!(refused("C\nA15\n192.0.2.0/24\nC\nD\n"), damaged(15));
         assert_eq!(refused("C\nA0\n\nC\nD\n"), damaged(0));
         assert_eq!(refused("C\nA13\n192.0.2.0/24\nD\nD\n"), damaged(13));

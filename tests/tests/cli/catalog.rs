@@ -220,8 +220,8 @@ fn what_is_not_in_the_catalog_is_refused_with_what_is() {
 #[test]
 fn a_service_without_networks_is_named_and_never_blocks_in_silence() {
     let arguments = &["check", "--service", "discord"];
-    let says = "rule \"discord\" lists no address: the services have no networks of their own: discord; `weir catalog \
-                show` says what carries them";
+    let says =
+        "rule \"discord\" lists no address: service discord has no networks of its own (`weir catalog show discord`)";
     refused(&Case { what: "a service on networks of others", files: &[], arguments, code: 2, says });
     let arguments = &["check", "--service", "douyin"];
     refused(&Case {
@@ -241,7 +241,10 @@ fn a_service_without_networks_is_named_and_never_blocks_in_silence() {
     );
     let arguments = &["check", "--service", "gaming"];
     let output = run(&[], arguments);
-    assert!(output.stderr.starts_with("weir: \"gaming\" is a category, not a service; its services: "), "{output:?}");
+    assert!(
+        output.stderr.starts_with("weir: \"gaming\" is a category, not a service; write categories = [\"gaming\"]"),
+        "{output:?}"
+    );
     assert_eq!(output.code, 2);
 }
 

@@ -14,20 +14,26 @@ fn an_invalid_configuration_is_refused_as_file_and_line_with_exit_code_2() {
         (
             "an unknown table",
             b"[[rules]]\n",
-            "weir.toml:1: unknown field `rules`, expected one of `interface`, `rule`, `asn`, `never_block`",
+            "weir.toml:1: unknown field `rules`, expected one of `interface`, `rule`, `source`, `asn`, `fetch`, \
+             `catalog`, `never_block`",
         ),
         (
             "an unknown key of a rule",
             &rule("asn = [396986]"),
-            "weir.toml:4: unknown field `asn`, expected one of `name`, `action`, `direction`, `services`, `asns`, \
-             `prefixes`, `files`, `allow_wide`",
+            "weir.toml:4: unknown field `asn`, expected one of `name`, `action`, `direction`, `services`, \
+             `categories`, `asns`, `organisations`, `lists`, `prefixes`, `files`, `allow_wide`, `allow_shared`, \
+             `allow_bogon`, `clients`, `vlans`, `devices`, `macs`, `schedule`",
         ),
         (
             "an unknown key of an interface",
             b"[[interface]]\nname = \"eth0\"\nmode = \"xdp\"\n",
             "weir.toml:3: unknown field `mode`, expected one of `name`, `attach`, `egress`",
         ),
-        ("an unknown key of [asn]", b"[asn]\ntable = []\n", "weir.toml:2: unknown field `table`, expected `tables`"),
+        (
+            "an unknown key of [asn]",
+            b"[asn]\ntable = []\n",
+            "weir.toml:2: unknown field `table`, expected one of `tables`, `sources`, `quorum`, `rpki`, `irr`",
+        ),
         (
             "an unknown key of [never_block]",
             b"[never_block]\naddresses = []\n",

@@ -53,7 +53,9 @@ fn listed(listings: &[Listing<'_>]) -> Value {
     let rule = |&(name, action, direction, prefix, list): &Listing<'_>| {
         json!({
             "name": name, "action": action, "direction": direction,
-            "prefix": prefix, "asn": null, "list": list
+            "prefix": prefix, "asn": null, "list": list,
+            "source": if list == "prefixes" { "the configuration" } else { list },
+            "fetched": null, "since": null, "scope": null
         })
     };
     Value::Array(listings.iter().map(rule).collect())
@@ -166,7 +168,10 @@ fn explain_gives_programs_exactly_the_documented_keys() {
         let report = explain(&[address]);
         assert_eq!(keys(&report), ["address", "rules", "verdict_in", "verdict_out", "why"]);
         for rule in report["rules"].as_array().unwrap() {
-            assert_eq!(keys(rule), ["action", "asn", "direction", "list", "name", "prefix"]);
+            assert_eq!(
+                keys(rule),
+                ["action", "asn", "direction", "fetched", "list", "name", "prefix", "scope", "since", "source"]
+            );
         }
     }
 }
@@ -178,15 +183,15 @@ fn explain_gives_people_the_verdicts_the_reason_and_every_list() {
                 to it:   drop\n  \
                 from it: drop\n  \
                 why:     a block rule names it\n  \
-                rule \"tiktok\" (block, both): 71.18.1.0/24 (AS396986) in list \"service tiktok\"\n  \
-                rule \"AS396986\" (block, both): 71.18.1.0/24 (AS396986) in list \"AS396986\"\n";
+                rule \"tiktok\" (block, both): 71.18.1.0/24 (AS396986) in list \"service tiktok\"; embedded snapshot of 2026-11-22\n  \
+                rule \"AS396986\" (block, both): 71.18.1.0/24 (AS396986) in list \"AS396986\"; embedded snapshot of 2026-11-22\n";
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), (text, ""));
     let output = succeeds(run(&[], &["explain", "--service", "tiktok", "198.51.100.10"]));
     assert!(output.stdout.ends_with("  why:     no rule lists this address\n"), "{output:?}");
 }
 
 fn from_table(tables: &[&Path], asn: u32, address: &str) -> Value {
-    let toml = rule(&format!("asns = [{asn}]\n[asn]\ntables = {tables:?}"));
+    let toml = rule(&format!("allow_bogon = true\nasns = [{asn}]\n[asn]\ntables = {tables:?}"));
     succeeds(run(&[("weir.toml", &toml)], &["explain", "-c", "weir.toml", "--json", address])).json()
 }
 
@@ -209,9 +214,11 @@ fn an_address_is_explained_from_every_kind_of_real_table() {
         ("a MaxMind database", &[&mmdb], 1221, "1.130.0.1", "1.128.0.0/11"),
     ];
     for &(what, tables, asn, address, prefix) in cases {
+        let place = usize::from(address.contains(':') && tables.len() == 2);
         let rules = json!([{
             "name": "r", "action": "block", "direction": "both",
-            "prefix": prefix, "asn": asn, "list": format!("AS{asn}")
+            "prefix": prefix, "asn": asn, "list": format!("AS{asn}"),
+            "source": tables[place].to_str().unwrap(), "fetched": null, "since": null, "scope": null
         }]);
         let report = from_table(tables, asn, address);
         assert_eq!((&report["rules"], &report["verdict_out"]), (&rules, &json!("drop")), "{what}");

@@ -185,15 +185,22 @@ fn status_gives_programs_exactly_the_documented_keys_and_people_a_table() {
     let status = weir.status();
     let top = [
         "allowed",
+        "config",
         "counters",
+        "degraded",
         "devices",
         "dropped",
         "generation",
+        "lists",
         "monitored",
+        "next_switch",
         "pid",
+        "rejected",
+        "resting",
         "rules",
         "seen",
         "table_bytes",
+        "unconfirmed_secs",
         "uptime_secs",
         "version",
     ];

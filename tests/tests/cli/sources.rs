@@ -58,22 +58,22 @@ fn a_list_as_windows_writes_it_is_read_and_masked_host_bits_are_a_warning() {
 
 #[test]
 fn a_rule_with_nothing_left_is_refused_and_one_with_less_is_a_warning() {
-    let empty = "rule \"r\" lists no address: its files are empty; remove the rule or give it a list";
+    let empty = "rule \"r\" lists no address: list lists nothing; remove the rule or give it a list";
     refuse_list("an empty file", b"", empty);
     refuse_list("a file of comments", b"# nothing today\n", empty);
     let toml = rule("files = [\"list\"]\nprefixes = [\"192.0.2.0/24\"]");
     let report = succeeds(run(&[("weir.toml", &toml), ("list", b"")], &[CHECK, &["--json"]].concat())).json();
     assert_eq!(report["warnings"], json!(["rule \"r\": list lists nothing"]));
 
-    let table = b"192.0.2.0,192.0.2.255,64500,Example\n";
+    let table = b"192.0.2.0,192.0.2.255,131072,Example\n";
     let files = |asns| rule(&format!("asns = {asns}\n[asn]\ntables = [\"table\"]"));
-    let says = "rule \"r\" lists no address: no ASN table lists AS64501, AS64502; check the numbers and the tables";
-    let toml = files("[64501, 64502]");
+    let says = "rule \"r\" lists no address: no ASN table lists AS131073, AS131074; check the numbers and the tables";
+    let toml = files("[131073, 131074]");
     let files_of = |toml| [("weir.toml", toml), ("table", table.as_slice())];
     refused(&Case { what: "ASes in no table", files: &files_of(toml.as_slice()), arguments: CHECK, code: 2, says });
-    let toml = files("[64500, 64501]");
+    let toml = files("[131072, 131073]");
     let report = succeeds(run(&files_of(toml.as_slice()), &[CHECK, &["--json"]].concat())).json();
-    assert_eq!(report["warnings"], json!(["rule \"r\": no ASN table lists AS64501"]));
+    assert_eq!(report["warnings"], json!(["rule \"r\": no ASN table lists AS131073"]));
     assert_eq!(report["rules"][0]["addresses"]["ipv4"], 256);
 }
 

@@ -8,6 +8,7 @@ use weir_tests::weir::{Output, Scratch, binary};
 use crate::{Case, finish, refused, rule, run};
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases is read as a whole")]
 fn a_command_line_that_cannot_be_meant_is_refused_with_exit_code_2() {
     let named_tiktok = b"[[rule]]\nname = \"tiktok\"\naction = \"block\"\nprefixes = [\"192.0.2.0/24\"]\n";
     let cases: &[(&str, &[&str], &str)] = &[
@@ -90,9 +91,20 @@ fn a_command_line_that_cannot_be_meant_is_refused_with_exit_code_2() {
         ),
         (
             "an AS that the embedded snapshot does not hold",
+            &["check", "--asn", "13414"],
+            "rule \"AS13414\": AS13414 is not in the embedded snapshot, which holds AS11983, AS138699, AS396986; \
+             name an ASN table in [asn] tables, or a source: [asn] sources = [\"ipverse\"]",
+        ),
+        (
+            "an AS whose networks strangers share",
             &["check", "--asn", "13335"],
-            "rule \"AS13335\": AS13335 is not in the embedded snapshot, which holds AS11983, AS138699, AS396986; \
-             name an ASN table in [asn] tables",
+            "rule \"AS13335\": AS13335 is a shared network (Cloudflare), which carries strangers' services, too: \
+             leave it out, or set allow_shared = true in the rule",
+        ),
+        (
+            "an AS number that nobody has",
+            &["check", "--asn", "64512"],
+            "rule \"AS64512\": AS64512 is for private use (RFC 6996): correct it, or set allow_bogon = true in the rule",
         ),
         (
             "an interface name Linux does not accept",

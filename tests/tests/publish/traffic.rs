@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use weir::catalog::Catalog;
 use weir::config::Config;
 use weir::datapath::attach::AttachKind;
 use weir::datapath::publish::{Datapath, Wanted};
 use weir::network;
 use weir::process::RunDir;
-use weir::ruleset::resolve::Files;
+use weir::ruleset::parts::Copies;
 use weir::ruleset::{Guard, Ruleset, Sets, compile, resolve};
 use weir_tests::lab::{CONTROL_V4, DEADLINE, LISTED_V4, MAC_LAN, Path};
 use weir_tests::netns::{Netns, veth};
@@ -39,8 +40,8 @@ impl Library {
     }
 
     fn compile(&mut self, rules: &str) -> Ruleset {
-        let config = Config::parse(File::new("test.toml"), rules.as_bytes()).unwrap();
-        let rules = resolve(&config, &Files::default()).unwrap().rules();
+        let config = Config::parse(File::new("test.toml"), rules.as_bytes(), Catalog::embedded()).unwrap();
+        let rules = resolve(&config, &Copies::new()).unwrap().rules();
         compile(&rules, &Guard::default(), &mut self.sets, &BTreeMap::new()).unwrap()
     }
 

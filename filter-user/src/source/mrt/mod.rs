@@ -320,7 +320,7 @@ mod tests {
         let bytes = [
             peers(),
             v2_of(2, "192.0.2.0/24", &[sets, sets, &[]]),
-            v2("198.51.100.0/24", &[0, 23456, 0, 5]),
+            v2("198.51.100.0/24", &[0, 23456, 5, 0]),
             v2("0.0.0.0/0", &[6]),
             record(13, 6, b"other family"),
             record(16, 4, b"update"),
@@ -489,8 +489,11 @@ mod tests {
         let mut bytes = Vec::new();
         (0..records).for_each(|at| bytes.extend(&full[at as usize % 2]));
         assert_eq!(routes(&bytes, |_, _| ()).unwrap().routes, records * u64::from(u16::MAX));
-        bytes.extend(&full[records as usize % 2]);
-        let message = routes(&bytes, |_, _| ()).unwrap_err().to_string();
+        (records..records + 4).for_each(|at| bytes.extend(&full[at as usize % 2]));
+        let mut given = 0;
+        let message = routes(&bytes, |_, _| given += 1).unwrap_err().to_string();
+        // Not all are given: those behind could fill the memory. A record's routes are known once the next one starts.
+        assert_eq!(given, (records + 2) * u64::from(u16::MAX));
         assert_eq!(message, "MRT dump holds more than 8388608 routes; check that it is the right file");
     }
 
