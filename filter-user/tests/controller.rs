@@ -389,7 +389,7 @@ fn copies_that_come_one_after_the_other_are_published_together() {
     // One that hangs does not hold up the others for long.
     let mut sim = Sim::started(config);
     sim.answer(list(TEN));
-    sim.pass(3);
+    sim.pass(10);
     assert_eq!(sim.published.len(), 2);
 }
 

@@ -35,8 +35,9 @@ enum Cause {
 
 /// The least time between two questions to one host.
 const HOST_PAUSE: Duration = Duration::from_secs(1);
-/// Copies that arrive one after the other are published together, but not later than this after the first.
-const GATHER: Duration = Duration::from_secs(3);
+/// Copies that arrive one after the other are published together, but not later than this after the first: a category asks
+/// for hundreds of documents, one a second.
+const GATHER: Duration = Duration::from_secs(10);
 /// The wait before a rollback or a scheduled change that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -239,9 +240,11 @@ impl Controller {
             Verdict::Refused(problem) => {
                 let stays = match &state.copy {
                     Some(copy) => format!("the copy of {} stays", day(copy.provenance.fetched)),
+                    None if state.only_compares() => "there is no copy yet, and nothing to compare with".into(),
                     None => "there is no copy yet: `weir status` says what is NOT enforced".into(),
                 };
-                let level = if state.copy.is_some() { Level::Warning } else { Level::Error };
+                let harmless = state.copy.is_some() || state.only_compares();
+                let level = if harmless { Level::Warning } else { Level::Error };
                 let source = id.source().unwrap_or_default();
                 let way_out = if problem.starts_with("refused: ") {
                     format!("; `weir update --accept {source}` takes it over")

@@ -208,9 +208,14 @@ impl PartState {
         span.checked_mul(share).map_or(span, |span| span / 1000)
     }
 
-    /// True when the copy is older than a few refreshes.
+    /// True for a registry: it blocks nothing, whatever it says.
+    pub(super) fn only_compares(&self) -> bool {
+        matches!(self.part.need, Need::Registered(_))
+    }
+
+    /// True when the copy is older than a few refreshes, and something is enforced by it.
     pub(super) fn is_stale(&self, now: Moment) -> bool {
-        let Some(copy) = &self.copy else { return false };
+        let Some(copy) = self.copy.as_ref().filter(|_| !self.only_compares()) else { return false };
         let age = Duration::from_secs(u64::try_from(now.unix - copy.provenance.fetched).unwrap_or(0));
         age > self.part.refresh.saturating_mul(STALE_AFTER)
     }

@@ -77,6 +77,9 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     let (requests, mut inbox) = mpsc::channel(16);
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The controller's clock: hosts are asked again a second after they answered, so a second is too coarse.
+    let mut beat = interval(Duration::from_millis(250));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut trace = interval(Duration::from_millis(100));
     trace.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
@@ -106,12 +109,12 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
             _ = second.tick() => {
                 daemon.enforcement.check_devices();
                 daemon.enforcement.check_life();
-                daemon.happens(Event::Tick).unwrap_or_default();
                 daemon.write_again();
                 if let Some(watch) = settings.watch {
                     watch(&daemon.status()?);
                 }
             }
+            _ = beat.tick() => daemon.happens(Event::Tick).unwrap_or_default(),
             _ = trace.tick(), if settings.trace => daemon.enforcement.flush_trace(),
         }
     };
