@@ -363,7 +363,7 @@ pub(super) fn asn(
         return Err(place.error(&rpki.span(), problem));
     }
     let Some(quorum) = &raw.quorum else { return Ok(config) };
-    let most = config.tables.len() + config.sources.len();
+    let most = (config.tables.len() + config.sources.len()).max(1);
     if let Some(quorum) = usize::try_from(*quorum.get_ref()).ok().filter(|&quorum| (1..=most).contains(&quorum)) {
         Ok(AsnConfig { quorum, ..config })
     } else {

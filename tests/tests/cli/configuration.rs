@@ -64,7 +64,8 @@ fn an_invalid_configuration_is_refused_as_file_and_line_with_exit_code_2() {
         (
             "a rule that lists nothing",
             &rule(""),
-            "weir.toml:2: rule \"r\" lists nothing: give services, asns, prefixes or files",
+            "weir.toml:2: rule \"r\" lists nothing: give services, categories, asns, organisations, lists, \
+             prefixes or files",
         ),
         (
             "two rules of one name",
@@ -136,8 +137,8 @@ fn an_invalid_configuration_is_refused_as_file_and_line_with_exit_code_2() {
         (
             "an interface name Linux does not accept",
             b"[[interface]]\nname = \"a-very-long-name\"\n",
-            "weir.toml:2: interface name \"a-very-long-name\" is not one Linux accepts: 1 to 15 bytes, no '/', ':' or \
-             space",
+            "weir.toml:2: interface name \"a-very-long-name\" is not one Linux accepts: 1 to 15 bytes, no '/', ':', space or control \
+             character",
         ),
         (
             "a flag that is a number",
