@@ -15,7 +15,7 @@ use weir::controller::{
 };
 use weir::ruleset::parts::{Copies, PartId};
 use weir::source::copy::{Copy, Validators};
-use weir::source::{Need, read};
+use weir::source::{Content, Need, read};
 
 /// 2026-01-05 12:00:00 UTC, a Monday.
 const NOON: i64 = 1_767_614_400;
@@ -892,4 +892,39 @@ fn a_reload_ends_the_wait_and_forgets_what_was_rejected() {
         sim.load(OTHER, confirm);
         assert_eq!((sim.controller.rejected(), &sim.saved.last().unwrap().rejected), (None, &None));
     }
+}
+
+#[test]
+fn a_registry_that_fails_is_neither_stale_nor_told_as_a_hole_in_the_filter() {
+    let config = r#"
+        [[rule]]
+        name = "x"
+        action = "block"
+        services = ["tiktok"]
+        [asn]
+        irr = "reg"
+        [[source]]
+        name = "reg"
+        irr = "127.0.0.1:43"
+        refresh = "1h"
+    "#;
+    let mut sim = Sim::started(config);
+    sim.answer(failed("the connection failed"));
+    let said = sim.said();
+    assert!(
+        said.starts_with("Warning: ") && said.contains("there is no copy yet, and nothing to compare with"),
+        "{said}"
+    );
+    sim.until_asked();
+    let registered = Outcome::Content { content: Content::default(), validators: Validators::default() };
+    for _ in 0..3 {
+        sim.until_asked();
+        sim.answer(registered.clone());
+    }
+    sim.pass(5 * 3600);
+    assert!(
+        sim.controller.lists(sim.now).iter().all(|list| list.state != ListState::Stale),
+        "{:?}",
+        sim.controller.lists(sim.now)
+    );
 }
