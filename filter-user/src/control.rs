@@ -29,6 +29,13 @@ pub enum Request {
     Confirm,
     /// Go back to what was before.
     Rollback,
+    /// Let block rules only count for this many seconds.
+    Pause {
+        /// How long.
+        secs: u64,
+    },
+    /// End a pause.
+    Resume,
     /// Ask every source now.
     Update {
         /// Sources whose copies are taken over whatever the gates say.

@@ -6,8 +6,9 @@
 //! - [`ruleset`] resolves rules to lists and compiles them into tables.
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
-//!   what the counters mean, [`tally`] what they count.
+//!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
 
+pub mod account;
 pub mod capture;
 pub mod catalog;
 pub mod cli;

@@ -246,6 +246,9 @@ pub struct Status {
     /// When a schedule next switches a rule, Unix seconds.
     #[serde(default)]
     pub next_switch: Option<i64>,
+    /// Seconds until block rules block again; until then they only count.
+    #[serde(default)]
+    pub paused_secs: Option<u64>,
     /// Seconds until an applied change goes back, unless it is confirmed.
     #[serde(default)]
     pub unconfirmed_secs: Option<u64>,

@@ -40,3 +40,33 @@ pub struct Key {
     /// IPv6, else IPv4.
     pub v6: bool,
 }
+
+/// A direction as `"out"` or `"in"`.
+pub mod direction {
+    use filter_common::decide::Direction;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// The word for it in output.
+    #[must_use]
+    pub fn word(direction: Direction) -> &'static str {
+        match direction {
+            Direction::Out => "out",
+            Direction::In => "in",
+        }
+    }
+
+    /// Writes the word.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub fn serialize<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(word(*direction))
+    }
+
+    /// Reads the word.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Direction, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "out" => Ok(Direction::Out),
+            "in" => Ok(Direction::In),
+            other => Err(serde::de::Error::custom(format!("direction \"{other}\" is neither out nor in"))),
+        }
+    }
+}

@@ -522,6 +522,7 @@ fn a_restart_goes_on_waiting_and_a_wait_that_ended_meanwhile_goes_back() {
         text: Some(Arc::new(text(ONE))),
         copies: Copies::new(),
         resting: BTreeSet::new(),
+        paused: false,
     };
     sim.controller.resume(Some(Waiting { before: Arc::new(before), until: Duration::from_mins(1) }), None);
     sim.load(OTHER, None);
@@ -561,6 +562,24 @@ fn a_schedule_switches_its_rule_in_the_second() {
     assert_eq!(sim.published.len(), 2, "Tuesday 07:59:59");
     sim.pass(1);
     assert_eq!((resting(&sim), sim.published.len()), (vec![], 3));
+}
+
+#[test]
+fn a_pause_lets_block_rules_only_count_and_ends_by_itself() {
+    let mut sim = Sim::started(ONE);
+    let paused = |sim: &Sim| (sim.controller.live().unwrap().paused, sim.controller.paused(sim.now));
+    assert_eq!(paused(&sim), (false, None));
+    sim.event(Event::Pause(Duration::from_mins(5)));
+    assert_eq!((paused(&sim), sim.published.len()), ((true, Some(Duration::from_mins(5))), 2));
+    sim.load(ONE, None);
+    assert!(paused(&sim).0, "a reload does not end it");
+    sim.pass(299);
+    assert!(paused(&sim).0);
+    sim.pass(1);
+    assert_eq!(paused(&sim), (false, None));
+    sim.event(Event::Pause(Duration::from_mins(5)));
+    sim.event(Event::Resume);
+    assert_eq!(paused(&sim), (false, None));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `weir apply`, `confirm`, `rollback` and `update`: what an operator asks of a running daemon.
+//! `weir apply`, `confirm`, `rollback`, `pause`, `resume` and `update`: what an operator asks of a running daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, stderr};
@@ -77,6 +77,39 @@ pub(super) struct Rollback {
 impl Rollback {
     pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
         tell(&self.daemon.run_dir, &Request::Rollback)
+    }
+}
+
+/// Let block rules only count for a while, and block again by itself afterwards
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    weir pause 15m     something is broken: is it weir? What would have been dropped is counted meanwhile\n  \
+    weir resume        block again now\n\n\
+    A restart of the daemon ends a pause, too.")]
+pub(super) struct Pause {
+    /// For how long, such as 90s or 15m; 24 h at most
+    time: String,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+impl Pause {
+    pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
+        let span = parse_duration(&self.time).map_err(Usage)?;
+        tell(&self.daemon.run_dir, &Request::Pause { secs: span.as_secs() })
+    }
+}
+
+/// End a pause: block rules block again
+#[derive(Debug, Args)]
+pub(super) struct Resume {
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+impl Resume {
+    pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
+        tell(&self.daemon.run_dir, &Request::Resume)
     }
 }
 

@@ -49,6 +49,9 @@ pub(super) fn status(status: &Status) -> String {
     for problem in &status.degraded {
         let _ = writeln!(text, "NOT ENFORCED: {problem}");
     }
+    if let Some(seconds) = status.paused_secs {
+        let _ = writeln!(text, "PAUSED: block rules only count for {seconds} s more (weir resume ends it)");
+    }
     if let Some(next) = status.next_switch {
         let _ = writeln!(text, "schedules switch next at {}", day(next));
     }

@@ -2,6 +2,7 @@
 //!
 //! Every refusal names the file, the line, the key and what would be accepted.
 
+mod evidence;
 mod place;
 mod rule;
 mod source;
@@ -18,6 +19,9 @@ use toml::Spanned;
 use crate::catalog::Catalog;
 use place::Place;
 
+pub use evidence::{
+    CountersConfig, EventsConfig, EvidenceConfig, HistoryConfig, HttpConfig, Keep, LISTEN, MetricsConfig, Resolutions,
+};
 pub use rule::{RuleConfig, check_category, check_service};
 pub use source::{ASN_MARK, AsnConfig, FetchConfig, Location, SourceConfig, host_of, known};
 
@@ -62,6 +66,8 @@ pub struct Config {
     pub fetch: FetchConfig,
     /// What no rule may block.
     pub never_block: Vec<IpNet>,
+    /// How evidence is kept and shown.
+    pub evidence: EvidenceConfig,
     /// The services and categories that rules name.
     pub catalog: Arc<Catalog>,
 }
@@ -95,6 +101,16 @@ struct RawConfig {
     catalog: RawCatalog,
     #[serde(default)]
     never_block: RawNeverBlock,
+    #[serde(default)]
+    counters: evidence::RawCounters,
+    #[serde(default)]
+    events: evidence::RawEvents,
+    #[serde(default)]
+    history: evidence::RawHistory,
+    #[serde(default)]
+    http: evidence::RawHttp,
+    #[serde(default)]
+    metrics: evidence::RawMetrics,
 }
 
 #[derive(Deserialize)]
@@ -134,7 +150,9 @@ impl Config {
         let never_block =
             place.each("never_block: prefixes", &raw.never_block.prefixes, |prefix| parse_prefix(prefix))?;
         let asn = source::asn(&place, &raw.asn, &sources, &fetch, &rules)?;
-        Ok(Self { interfaces, rules, asn, sources, fetch, never_block, catalog })
+        let RawConfig { counters, events, history, http, metrics, .. } = raw;
+        let evidence = evidence::evidence(&place, &evidence::Raw { counters, events, history, http, metrics })?;
+        Ok(Self { interfaces, rules, asn, sources, fetch, never_block, evidence, catalog })
     }
 
     /// The file with the operator's own catalog entries that the configuration in `file` names.
@@ -155,6 +173,7 @@ impl Default for Config {
             sources: known(),
             fetch: FetchConfig::default(),
             never_block: Vec::new(),
+            evidence: EvidenceConfig::default(),
             catalog: Catalog::embedded(),
         }
     }
@@ -310,6 +329,24 @@ mod tests {
                 &rule("prefixes = [\"192.0.2.1/24\"]"),
                 "etc/weir.toml:4: rule \"x\": prefixes: \"192.0.2.1/24\" has host bits set; write 192.0.2.0/24",
             ),
+            (
+                "[counters]\nclients = -1",
+                "etc/weir.toml:2: counters: clients -1 is out of range; accepted: 0 to 1048576",
+            ),
+            ("[events]\nrate = 10001", "etc/weir.toml:2: events: rate 10001 is out of range; accepted: 0 to 10000"),
+            ("[events]\nsyslog = 1", "etc/weir.toml:2: syslog: invalid type: integer `1`, expected a boolean"),
+            (
+                "[history]\nkeep = \"tape\"",
+                "etc/weir.toml:2: keep: unknown variant `tape`, expected one of `auto`, `disk`",
+            ),
+            ("[history]\nday_days = 0", "etc/weir.toml:2: history: day_days 0 is out of range; accepted: 1 to 36600"),
+            (
+                "[http]\nlisten = \"lan\"",
+                "etc/weir.toml:2: http: listen \"lan\" is no address; accepted: such as \"127.0.0.1:9846\"",
+            ),
+            ("[http]\nhosts = [\"a:80\"]", "etc/weir.toml:2: http: hosts: \"a:80\" is no host name; accepted: such as"),
+            ("[metrics]\nclients = 101", "etc/weir.toml:2: metrics: clients 101 is out of range; accepted: 0 to 100"),
+            ("[metric]", "etc/weir.toml:1: unknown field `metric`, expected one of"),
             ("[never_block]\nprefixes = [\"x\"]", "etc/weir.toml:2: never_block: prefixes: \"x\" is no prefix"),
             ("[asn]\ntable = 1", "etc/weir.toml:2: unknown field `table`, expected one of `tables`, `sources`"),
             (

@@ -66,6 +66,8 @@ pub struct Policy {
     pub copies: Copies,
     /// Names of the rules that their schedule switches off.
     pub resting: BTreeSet<String>,
+    /// Block rules only count.
+    pub paused: bool,
 }
 
 /// What happens.
@@ -83,6 +85,10 @@ pub enum Event {
     Confirm,
     /// The operator wants back what was before.
     RollBack,
+    /// The operator lets block rules only count, for this long.
+    Pause(Duration),
+    /// The operator ends a pause.
+    Resume,
     /// Some time has passed.
     Tick,
 }

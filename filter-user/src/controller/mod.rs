@@ -70,8 +70,10 @@ pub struct Controller {
     fresh_since: Duration,
     waiting: Option<Waiting>,
     rejected: Option<String>,
-    /// When a schedule that switched a rule, and could not be published, is tried again.
+    /// When a schedule or a pause that switched rules, and could not be published, is tried again.
     switch_again: Duration,
+    /// Until when block rules only count. Not kept over a restart: what is blocked is blocked again.
+    paused_until: Duration,
 }
 
 impl Controller {
@@ -90,6 +92,7 @@ impl Controller {
             waiting: None,
             rejected: None,
             switch_again: Duration::ZERO,
+            paused_until: Duration::ZERO,
         }
     }
 
@@ -115,6 +118,8 @@ impl Controller {
             Event::Update(accept) => self.update(&accept, now),
             Event::Confirm => self.confirm(&mut commands),
             Event::RollBack => self.roll_back("the operator asked for it", &mut commands),
+            Event::Pause(span) => self.paused_until = now.up + span,
+            Event::Resume => self.paused_until = Duration::ZERO,
             Event::Tick => {}
         }
         if self.candidate.is_none() {
@@ -137,7 +142,8 @@ impl Controller {
             }
         }
         let resting = resting(&config, now.unix);
-        let policy = Policy { config, text: text.map(Arc::new), copies, resting };
+        let paused = self.paused(now).is_some();
+        let policy = Policy { config, text: text.map(Arc::new), copies, resting, paused };
         self.propose(policy, Cause::Load { confirm }, commands);
     }
 
@@ -189,7 +195,8 @@ impl Controller {
             }
             Cause::Schedule => {
                 self.switch_again = now.up + AGAIN;
-                commands.push(Command::Say(Level::Error, format!("a scheduled change cannot be published: {problem}")));
+                commands
+                    .push(Command::Say(Level::Error, format!("a schedule or a pause cannot be published: {problem}")));
             }
             Cause::RollBack => {
                 if let Some(waiting) = &mut self.waiting {
@@ -274,8 +281,9 @@ impl Controller {
         let Some(live) = self.live.clone() else { return };
         // Compared each time, not waited for: a clock may jump, and a switch may fall into a publish.
         let resting = resting(&live.config, now.unix);
-        if resting != live.resting && self.switch_again <= now.up {
-            return self.propose(Policy { resting, ..(*live).clone() }, Cause::Schedule, commands);
+        let paused = self.paused(now).is_some();
+        if (&resting, paused) != (&live.resting, live.paused) && self.switch_again <= now.up {
+            return self.propose(Policy { resting, paused, ..(*live).clone() }, Cause::Schedule, commands);
         }
         self.publish_fresh(&live, now, commands);
     }

@@ -1,5 +1,7 @@
 //! How the lists are, as `status` shows it. Changes nothing.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::part::{self, PartState};
@@ -46,6 +48,12 @@ impl Controller {
     #[must_use]
     pub fn unconfirmed(&self, now: Moment) -> Option<u64> {
         self.waiting.as_ref().map(|waiting| waiting.until.saturating_sub(now.up).as_secs())
+    }
+
+    /// Whether block rules only count: for how long still.
+    #[must_use]
+    pub fn paused(&self, now: Moment) -> Option<Duration> {
+        self.paused_until.checked_sub(now.up).filter(|left| !left.is_zero())
     }
 
     /// The checksum of the configuration that was rolled back, while it is not replaced.

@@ -16,7 +16,7 @@ use crate::datapath::trace::Trace;
 use crate::liveness::{State, Watch};
 use crate::network;
 use crate::report::{self, DeviceStatus, Enforced};
-use crate::ruleset::{self, RuleIdentity, Sets};
+use crate::ruleset::{self, RuleAction, RuleIdentity, Sets};
 use crate::tally::Tally;
 
 /// What is enforced.
@@ -67,7 +67,11 @@ impl Enforcement {
         let host = network::host().context("cannot read this host's addresses")?;
         let written = resolved.rules.iter().flat_map(|rule| &rule.written);
         let guard = ruleset::guard(&config.never_block, &host, written);
-        let rules = resolved.rules();
+        let mut rules = resolved.rules();
+        if policy.paused {
+            let blocking = rules.iter_mut().filter(|rule| rule.identity.action == RuleAction::Block);
+            blocking.for_each(|rule| rule.identity.action = RuleAction::Monitor);
+        }
         let identities: Vec<RuleIdentity> = rules.iter().map(|rule| rule.identity.clone()).collect();
         let in_force: Vec<_> = rules.into_iter().filter(|rule| !policy.resting.contains(&rule.identity.name)).collect();
         let devices = network::indices().context("cannot list the network devices")?;
@@ -104,6 +108,7 @@ impl Enforcement {
             generation = self.generation,
             rules = self.rules.len(),
             resting = policy.resting.len(),
+            paused = policy.paused,
             table_bytes = self.table_bytes,
             took_ms = begun.elapsed().as_millis() as u64,
             devices = devices.join(","),

@@ -132,6 +132,9 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
 /// How long a client may take to ask, or to take its answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The longest pause: whoever forgets one is protected again the next day.
+const MAX_PAUSE: Duration = Duration::from_hours(24);
+
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -210,7 +213,13 @@ impl Daemon<'_> {
         let config = (self.settings.complete)(store::parse(&text.path, text.text.as_bytes())?)?;
         let mut copies = store::files(&config)?;
         copies.extend(self.store.copies(&config).0);
-        Ok(Policy { config: Arc::new(config), text: Some(Arc::new(text.clone())), copies, resting: BTreeSet::new() })
+        Ok(Policy {
+            config: Arc::new(config),
+            text: Some(Arc::new(text.clone())),
+            copies,
+            resting: BTreeSet::new(),
+            paused: false,
+        })
     }
 
     /// Makes a configuration take effect.
@@ -340,6 +349,12 @@ impl Daemon<'_> {
                 "nothing waits for a confirmation: to go back further, change the file and apply it".into(),
             ),
             Request::Rollback => done(self.happens(Event::RollBack), "rolled back".into()),
+            Request::Pause { secs } if (1..=MAX_PAUSE.as_secs()).contains(&secs) => {
+                let text = format!("paused for {secs} s: block rules only count; weir resume ends it");
+                done(self.happens(Event::Pause(Duration::from_secs(secs))), text)
+            }
+            Request::Pause { .. } => Answer::Error(format!("a pause takes 1 s to {} h", MAX_PAUSE.as_secs() / 3600)),
+            Request::Resume => done(self.happens(Event::Resume), "resumed: block rules block".into()),
             Request::Update { accept } => self.update(accept),
         })
     }
@@ -388,6 +403,7 @@ impl Daemon<'_> {
             degraded: enforced.degraded,
             resting: live.map(|policy| policy.resting.iter().cloned().collect()).unwrap_or_default(),
             next_switch: self.controller.next_switch(now),
+            paused_secs: self.controller.paused(now).map(|left| left.as_secs()),
             unconfirmed_secs: self.controller.unconfirmed(now),
             rejected: self.controller.rejected().map(str::to_owned),
         })

@@ -200,6 +200,7 @@ fn status_gives_programs_exactly_the_documented_keys_and_people_a_table() {
         "rules",
         "seen",
         "table_bytes",
+        "paused_secs",
         "unconfirmed_secs",
         "uptime_secs",
         "version",
