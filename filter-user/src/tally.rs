@@ -56,7 +56,6 @@ pub mod direction {
     }
 
     /// Writes the word.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub fn serialize<S: Serializer>(direction: &Direction, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(word(*direction))
     }

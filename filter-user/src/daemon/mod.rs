@@ -1,6 +1,7 @@
 //! The loop of the running daemon: hands signals, clients, answers and time to the controller, and executes what it says.
 //! Keeps the ruleset that is live when a new one is refused.
 
+mod answer;
 mod clock;
 mod enforcement;
 
@@ -11,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
@@ -74,7 +76,8 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))
         .with_context(|| format!("cannot restrict {}", socket.display()))?;
-    let (requests, mut inbox) = mpsc::channel(16);
+    let (requests, mut inbox) = mpsc::channel::<Asked>(16);
+    let mut clients = JoinSet::new();
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The controller's clock: hosts are asked again a second after they answered, so a second is too coarse.
@@ -83,25 +86,20 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     let mut trace = interval(Duration::from_millis(100));
     trace.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
-    let client = loop {
+    let last = loop {
         tokio::select! {
             _ = signals.interrupt.recv() => break None,
             _ = signals.terminate.recv() => break None,
             _ = signals.reload.recv() => daemon.reload(),
             Ok((stream, _)) = listener.accept() => {
                 // A client that is slow to ask must not hold up the loop.
-                let requests = requests.clone();
-                tokio::spawn(async move {
-                    if let Ok(Some(asked)) = tokio::time::timeout(CLIENT_TIMEOUT, Client::read(stream)).await {
-                        let _ = requests.send(asked).await;
-                    }
-                });
+                clients.spawn(serve_client(stream, requests.clone()));
             }
-            Some((request, mut client)) = inbox.recv() => match daemon.serve(request) {
-                Some(answer) => {
-                    tokio::spawn(async move { tokio::time::timeout(CLIENT_TIMEOUT, client.answer(&answer)).await });
-                }
-                None => break Some(client),
+            Some(_) = clients.join_next() => {}
+            Some((request, reply)) = inbox.recv() => match daemon.serve(request) {
+                // A client that went away gets none.
+                Some(answer) => drop(reply.send(answer)),
+                None => break Some(reply),
             },
             Some((part, outcome)) = answered.recv() => {
                 daemon.happens(Event::Fetched(part, outcome)).unwrap_or_default();
@@ -123,17 +121,36 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     daemon.enforcement.close()?;
     drop(run_dir);
     info!(generation = status.generation, "detached from every device");
-    if let Some(mut client) = client {
-        client.answer(&Answer::Stopped).await;
+    // Whoever else asked gets no answer any more.
+    drop(inbox);
+    if let Some(reply) = last {
+        drop(reply.send(Answer::Stopped));
+        let _ = tokio::time::timeout(FAREWELL, async { while clients.join_next().await.is_some() {} }).await;
     }
     Ok(status)
 }
 
+/// How long the answer to whoever ended the daemon may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A request, and where its answer goes.
+pub type Asked = (Request, oneshot::Sender<Answer>);
+
+/// Serves one client of the control socket. One that is slow to ask, or to take its answer, holds up nobody.
+async fn serve_client(stream: UnixStream, requests: mpsc::Sender<Asked>) {
+    let Ok(Some((request, mut client))) = tokio::time::timeout(CLIENT_TIMEOUT, Client::read(stream)).await else {
+        return;
+    };
+    let (reply, answer) = oneshot::channel();
+    if requests.send((request, reply)).await.is_ok()
+        && let Ok(answer) = answer.await
+    {
+        let _ = tokio::time::timeout(CLIENT_TIMEOUT, client.answer(&answer)).await;
+    }
+}
+
 /// How long a client may take to ask, or to take its answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The longest pause: whoever forgets one is protected again the next day.
-const MAX_PAUSE: Duration = Duration::from_hours(24);
 
 struct Signals {
     interrupt: Signal,
@@ -319,93 +336,5 @@ impl Daemon<'_> {
         for (what, content) in self.unsaved.clone() {
             self.write(&what, content);
         }
-    }
-
-    /// Serves a client; `None` where it asks for the end.
-    fn serve(&mut self, request: Request) -> Option<Answer> {
-        let done = |result: anyhow::Result<()>, text: String| match result {
-            Ok(()) => Answer::Done(text),
-            Err(problem) => Answer::Error(format!("{problem:#}")),
-        };
-        Some(match request {
-            Request::Stop => return None,
-            Request::Status => match self.status() {
-                Ok(status) => Answer::Status(Box::new(status)),
-                Err(error) => Answer::Error(format!("{error:#}")),
-            },
-            Request::Apply { confirm } => {
-                let result = self.try_reload(confirm.map(Duration::from_secs));
-                let text = match confirm {
-                    Some(seconds) => format!("applied; it goes back in {seconds} s unless you run: weir confirm"),
-                    None => "applied".into(),
-                };
-                done(result, text)
-            }
-            Request::Confirm if self.controller.unconfirmed(self.clock.now()).is_none() => {
-                Answer::Error("nothing waits for a confirmation".into())
-            }
-            Request::Confirm => done(self.happens(Event::Confirm), "confirmed".into()),
-            Request::Rollback if self.controller.unconfirmed(self.clock.now()).is_none() => Answer::Error(
-                "nothing waits for a confirmation: to go back further, change the file and apply it".into(),
-            ),
-            Request::Rollback => done(self.happens(Event::RollBack), "rolled back".into()),
-            Request::Pause { secs } if (1..=MAX_PAUSE.as_secs()).contains(&secs) => {
-                let text = format!("paused for {secs} s: block rules only count; weir resume ends it");
-                done(self.happens(Event::Pause(Duration::from_secs(secs))), text)
-            }
-            Request::Pause { .. } => Answer::Error(format!("a pause takes 1 s to {} h", MAX_PAUSE.as_secs() / 3600)),
-            Request::Resume => done(self.happens(Event::Resume), "resumed: block rules block".into()),
-            Request::Update { accept } => self.update(accept),
-        })
-    }
-
-    fn update(&mut self, accept: BTreeSet<String>) -> Answer {
-        let lists = self.controller.lists(self.clock.now());
-        if lists.is_empty() {
-            return Answer::Error("the configuration names no source that could be asked".into());
-        }
-        let known: BTreeSet<&str> = lists.iter().map(|list| list.source.as_str()).collect();
-        if let Some(stranger) = accept.iter().find(|name| !known.contains(name.as_str())) {
-            let known: Vec<&str> = known.into_iter().collect();
-            return Answer::Error(format!("no source \"{stranger}\" is in use; in use: {}", known.join(", ")));
-        }
-        let count = lists.len();
-        match self.happens(Event::Update(accept)) {
-            Ok(()) => Answer::Done(format!("asking for {count} documents")),
-            Err(problem) => Answer::Error(format!("{problem:#}")),
-        }
-    }
-
-    fn status(&self) -> anyhow::Result<Status> {
-        let now = self.clock.now();
-        let mut enforced = self.enforcement.status()?;
-        let directory = self.settings.state_dir.display();
-        let unsaved = self.unsaved.keys();
-        enforced
-            .degraded
-            .extend(unsaved.map(|what| format!("{what} cannot be stored in {directory}: a restart would not find it")));
-        let live = self.controller.live();
-        Ok(Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            pid: std::process::id(),
-            uptime_secs: now.up.as_secs(),
-            generation: enforced.generation,
-            table_bytes: enforced.table_bytes,
-            config: live.and_then(|policy| policy.text.as_ref()).map(|text| text.path.display().to_string()),
-            devices: enforced.devices,
-            rules: enforced.totals.rules,
-            dropped: enforced.totals.dropped,
-            monitored: enforced.totals.monitored,
-            allowed: enforced.totals.allowed,
-            seen: enforced.seen,
-            counters: enforced.totals.counters,
-            lists: self.controller.lists(now),
-            degraded: enforced.degraded,
-            resting: live.map(|policy| policy.resting.iter().cloned().collect()).unwrap_or_default(),
-            next_switch: self.controller.next_switch(now),
-            paused_secs: self.controller.paused(now).map(|left| left.as_secs()),
-            unconfirmed_secs: self.controller.unconfirmed(now),
-            rejected: self.controller.rejected().map(str::to_owned),
-        })
     }
 }

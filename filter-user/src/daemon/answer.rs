@@ -1,0 +1,102 @@
+//! What clients are answered, whatever way they came: the control socket and HTTP ask the same questions.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Daemon;
+use crate::control::{Answer, Request};
+use crate::controller::Event;
+use crate::report::Status;
+
+/// The longest pause: whoever forgets one is protected again the next day.
+const MAX_PAUSE: Duration = Duration::from_hours(24);
+
+impl Daemon<'_> {
+    /// Serves a client; `None` where it asks for the end.
+    pub(super) fn serve(&mut self, request: Request) -> Option<Answer> {
+        let done = |result: anyhow::Result<()>, text: String| match result {
+            Ok(()) => Answer::Done(text),
+            Err(problem) => Answer::Error(format!("{problem:#}")),
+        };
+        Some(match request {
+            Request::Stop => return None,
+            Request::Status => match self.status() {
+                Ok(status) => Answer::Status(Box::new(status)),
+                Err(error) => Answer::Error(format!("{error:#}")),
+            },
+            Request::Apply { confirm } => {
+                let result = self.try_reload(confirm.map(Duration::from_secs));
+                let text = match confirm {
+                    Some(seconds) => format!("applied; it goes back in {seconds} s unless you run: weir confirm"),
+                    None => "applied".into(),
+                };
+                done(result, text)
+            }
+            Request::Confirm if self.controller.unconfirmed(self.clock.now()).is_none() => {
+                Answer::Error("nothing waits for a confirmation".into())
+            }
+            Request::Confirm => done(self.happens(Event::Confirm), "confirmed".into()),
+            Request::Rollback if self.controller.unconfirmed(self.clock.now()).is_none() => Answer::Error(
+                "nothing waits for a confirmation: to go back further, change the file and apply it".into(),
+            ),
+            Request::Rollback => done(self.happens(Event::RollBack), "rolled back".into()),
+            Request::Pause { secs } if (1..=MAX_PAUSE.as_secs()).contains(&secs) => {
+                let text = format!("paused for {secs} s: block rules only count; weir resume ends it");
+                done(self.happens(Event::Pause(Duration::from_secs(secs))), text)
+            }
+            Request::Pause { .. } => Answer::Error(format!("a pause takes 1 s to {} h", MAX_PAUSE.as_secs() / 3600)),
+            Request::Resume => done(self.happens(Event::Resume), "resumed: block rules block".into()),
+            Request::Update { accept } => self.update(accept),
+        })
+    }
+
+    fn update(&mut self, accept: BTreeSet<String>) -> Answer {
+        let lists = self.controller.lists(self.clock.now());
+        if lists.is_empty() {
+            return Answer::Error("the configuration names no source that could be asked".into());
+        }
+        let known: BTreeSet<&str> = lists.iter().map(|list| list.source.as_str()).collect();
+        if let Some(stranger) = accept.iter().find(|name| !known.contains(name.as_str())) {
+            let known: Vec<&str> = known.into_iter().collect();
+            return Answer::Error(format!("no source \"{stranger}\" is in use; in use: {}", known.join(", ")));
+        }
+        let count = lists.len();
+        match self.happens(Event::Update(accept)) {
+            Ok(()) => Answer::Done(format!("asking for {count} documents")),
+            Err(problem) => Answer::Error(format!("{problem:#}")),
+        }
+    }
+
+    pub(super) fn status(&self) -> anyhow::Result<Status> {
+        let now = self.clock.now();
+        let mut enforced = self.enforcement.status()?;
+        let directory = self.settings.state_dir.display();
+        let unsaved = self.unsaved.keys();
+        enforced
+            .degraded
+            .extend(unsaved.map(|what| format!("{what} cannot be stored in {directory}: a restart would not find it")));
+        let live = self.controller.live();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime_secs: now.up.as_secs(),
+            generation: enforced.generation,
+            table_bytes: enforced.table_bytes,
+            config: live.and_then(|policy| policy.text.as_ref()).map(|text| text.path.display().to_string()),
+            devices: enforced.devices,
+            rules: enforced.totals.rules,
+            dropped: enforced.totals.dropped,
+            monitored: enforced.totals.monitored,
+            allowed: enforced.totals.allowed,
+            seen: enforced.seen,
+            counters: enforced.totals.counters,
+            lists: self.controller.lists(now),
+            degraded: enforced.degraded,
+            resting: live.map(|policy| policy.resting.iter().cloned().collect()).unwrap_or_default(),
+            next_switch: self.controller.next_switch(now),
+            paused_secs: self.controller.paused(now).map(|left| left.as_secs()),
+            unconfirmed_secs: self.controller.unconfirmed(now),
+            rejected: self.controller.rejected().map(str::to_owned),
+        })
+    }
+}
