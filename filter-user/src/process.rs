@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::sys::utsname::uname;
 
 /// Where the daemon keeps its socket and pins, unless it is told otherwise.
 pub const RUN_DIR: &str = "/run/weir";
@@ -104,6 +105,15 @@ impl Drop for RunDir {
 #[must_use]
 pub fn socket(run_dir: &Path) -> PathBuf {
     run_dir.join("control.sock")
+}
+
+/// Whether the running kernel is of version `major.minor` or later.
+#[must_use]
+pub fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let Ok(name) = uname() else { return false };
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
 
 /// Lifts the limit on locked memory, which kernels before 5.11 count BPF maps against.

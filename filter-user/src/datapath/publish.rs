@@ -13,7 +13,7 @@ use filter_common::abi::{Ports, Seen, map};
 
 use super::attach::{AttachError, AttachKind, Attached};
 use super::counters::Counters;
-use super::object::{Capacity, LoadError, Object, Options};
+use super::object::{Capacity, Detail, LoadError, Object, Options};
 use crate::network::Device;
 use crate::ruleset::Ruleset;
 use crate::tally::{Key, Tally};
@@ -186,7 +186,14 @@ impl Datapath {
             self.pinned = false;
             self.unpin()?;
         }
-        let options = Options { ports: &ports, capacity, pins: Some(&self.pins), trace: self.trace, record: false };
+        let options = Options {
+            ports: &ports,
+            capacity,
+            pins: Some(&self.pins),
+            detail: Detail::default(),
+            trace: self.trace,
+            record: false,
+        };
         let mut object = Object::load(ruleset, &options)?;
         if fits.is_none() {
             let counters = take_counters(&mut object, capacity)?;
