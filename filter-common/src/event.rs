@@ -1,5 +1,7 @@
 //! What the program copies of a packet that is reported. Must not understand it: user space reads the copy.
 
+use zerocopy::FromBytes as _;
+
 use crate::abi::{Event, Hit};
 use crate::frame::Frame;
 
@@ -14,6 +16,12 @@ const PIECE: usize = 16;
 const NETWORK: usize = 63;
 
 impl Event {
+    /// The event that the program wrote; `None` where these bytes are none.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::read_from_bytes(bytes).ok()
+    }
+
     /// The event of `hit`, the packet in `frame`, at `time`.
     #[inline(always)]
     pub fn new<F: Frame + ?Sized>(frame: &F, hit: &Hit, time: u64) -> Self {

@@ -12,7 +12,7 @@ use filter_common::decide::{Decision, Reason, Ruleset};
 use filter_common::frame::Frame;
 use filter_common::lookup::{Block4, Block6, Root, Tables};
 use filter_common::meter;
-use filter_common::scope::{ClassTable, Dimension, Key, Scopes, Words};
+use filter_common::scope::{ClassTable, Dimension, Scopes, Words};
 
 // Not BPF_F_RDONLY_PROG: on a frozen map with that flag and more than one element the verifier refuses every read at a
 // constant offset (`bpf_map_direct_read` fails, kernel/bpf/verifier.c). User space freezes the maps; no code here writes.

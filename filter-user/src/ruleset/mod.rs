@@ -13,10 +13,11 @@ pub mod schedule;
 pub mod scope;
 pub mod sets;
 pub mod table;
+pub mod versions;
 
 pub use compile::{Guard, Rule, Ruleset, compile};
 pub use guard::{Host, guard};
 pub use resolve::{Resolved, resolve};
 pub use schedule::{Schedule, ScheduleError, Window};
 pub use scope::Scope;
-pub use sets::{RuleAction, RuleDirection, RuleIdentity, Sets};
+pub use sets::{RuleAction, RuleDirection, RuleIdentity, Sets, credit};
