@@ -6,7 +6,7 @@
 //! - [`ruleset`] resolves rules to lists and compiles them into tables.
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
-//!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
+//!   what the counters mean, [`tally`] what they count, [`account`] what was counted when, [`history`] keeps it.
 
 pub mod account;
 pub mod capture;
@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod datapath;
 pub mod fetch;
 pub mod flows;
+pub mod history;
 pub mod liveness;
 pub mod network;
 pub mod prefix;
