@@ -238,8 +238,8 @@ map_value! {
         pub length: u32,
         /// Bytes in `headers` that are the packet's; the rest is 0.
         pub copied: u32,
-        /// The packet from its IP header on.
-        pub headers: [u8; crate::event::COPIED],
+        /// The packet from its IP header on: its bytes in their order, whatever the CPU's is.
+        pub headers: [[u64; 2]; crate::event::PIECES],
     }
 }
 

@@ -214,8 +214,8 @@ fn count_client(hit: &Hit, meter: &mut Meter, now: u64) {
         let client = unsafe { &mut *client };
         add(&mut client.counts[direction], hit);
     } else if meter::admits(&mut meter.client_due, now, meter::CLIENT_INTERVAL, meter::CLIENT_BURST) {
-        let mut client = Client { since: now, ..Client::default() };
-        add(&mut client.counts[direction], hit);
+        let share = |mine: u64| Count { packets: mine, bytes: mine * u64::from(hit.length) };
+        let client = Client { since: now, counts: [share(1 - direction as u64), share(direction as u64)] };
         // Where another CPU was faster, this sets this CPU's part of the value.
         match CLIENTS.insert(&key, &client, 0) {
             Ok(()) => meter.placed += 1,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::events::Event;
 use crate::process;
 use crate::report::Status;
 
@@ -36,6 +37,13 @@ pub enum Request {
     },
     /// End a pause.
     Resume,
+    /// Write down everything that was counted until now.
+    Flush,
+    /// The latest drops.
+    Recent {
+        /// How many, at most.
+        limit: usize,
+    },
     /// Ask every source now.
     Update {
         /// Sources whose copies are taken over whatever the gates say.
@@ -49,6 +57,8 @@ pub enum Request {
 pub enum Answer {
     /// The status asked for.
     Status(Box<Status>),
+    /// The drops asked for, the latest first.
+    Recent(Vec<Event>),
     /// Everything is detached.
     Stopped,
     /// It was done, in one line.

@@ -71,14 +71,15 @@ pub struct Tallied {
 pub struct Stats {
     timestamp: String,
     event_type: &'static str,
-    stats: Tallied,
+    #[serde(rename = "stats")]
+    tallied: Tallied,
 }
 
 impl Stats {
     /// The line at `unix_micros`.
     #[must_use]
-    pub fn new(unix_micros: i64, stats: Tallied) -> Self {
-        Self { timestamp: timestamp(unix_micros), event_type: "stats", stats }
+    pub fn new(unix_micros: i64, tallied: Tallied) -> Self {
+        Self { timestamp: timestamp(unix_micros), event_type: "stats", tallied }
     }
 }
 
@@ -86,8 +87,7 @@ impl Stats {
 /// `unix_micros` when. `None` where the kernel copied no whole IP header.
 #[must_use]
 pub fn read(event: &abi::Event, rules: Vec<String>, hook: &Hook, unix_micros: i64) -> Option<Event> {
-    let copied = event.headers.get(..event.copied as usize)?;
-    let Packet { source, destination, protocol, ports } = Packet::read(copied)?;
+    let Packet { source, destination, protocol, ports } = Packet::read(event.copied())?;
     let blocked = event.reason == Reason::Blocked as u32;
     Some(Event {
         timestamp: timestamp(unix_micros),
@@ -135,7 +135,7 @@ impl Packet {
         let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
         let address = |at: usize| Some(Ipv4Addr::from(*header.get(at..)?.first_chunk::<4>()?));
         let protocol = header[9];
-        let ports = if fragment == 0 { ports(protocol, bytes.get(length..)) } else { None };
+        let ports = if fragment == 0 && length >= header.len() { ports(protocol, bytes.get(length..)) } else { None };
         Some(Self { source: address(12)?.into(), destination: address(16)?.into(), protocol, ports })
     }
 
@@ -169,8 +169,7 @@ impl Packet {
 /// Source and destination port of the transport protocols that begin with them: TCP, UDP, DCCP, SCTP, UDP-Lite.
 fn ports(protocol: u8, transport: Option<&[u8]>) -> Option<(u16, u16)> {
     let &[s0, s1, d0, d1] = transport?.first_chunk()?;
-    matches!(protocol, 6 | 17 | 33 | 132 | 136)
-        .then_some((u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])))
+    matches!(protocol, 6 | 17 | 33 | 132 | 136).then_some((u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1])))
 }
 
 /// The names that Suricata uses.
@@ -228,7 +227,9 @@ mod tests {
         let mut event = abi::Event { reason: 3, length: 74, ..abi::Event::default() };
         // As the program copies it: whole pieces of 16 bytes.
         let copied = (packet.len() / 16 * 16).min(64);
-        event.headers[..copied].copy_from_slice(&packet[..copied]);
+        for (words, piece) in event.headers.iter_mut().zip(packet[..copied].chunks_exact(16)) {
+            *words = [0, 8].map(|at| u64::from_ne_bytes(*piece[at..].first_chunk().unwrap()));
+        }
         event.copied = u32::try_from(copied).unwrap();
         event
     }
@@ -240,7 +241,7 @@ mod tests {
     }
 
     fn v4(protocol: u8, words: u8, fragment: u16) -> Vec<u8> {
-        let mut packet = vec![0; usize::from(words) * 4];
+        let mut packet = vec![0; (usize::from(words) * 4).max(20)];
         packet[0] = 0x40 | words;
         packet[6..8].copy_from_slice(&fragment.to_be_bytes());
         packet[9] = protocol;
@@ -271,7 +272,7 @@ mod tests {
         assert_eq!(ports(&v4(6, 15, 0x4000)), both, "the longest header");
         assert_eq!(ports(&v4(6, 5, 185)), (None, None), "a later fragment has data there");
         assert_eq!(ports(&v4(1, 5, 0)), (None, None), "ICMP has no ports");
-        assert_eq!(ports(&v4(6, 3, 0)), (None, None), "a header length that is wrong; what is there reads as 0");
+        assert_eq!(ports(&v4(6, 3, 0)), (None, None), "a header length that is wrong");
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! - [`ruleset`] resolves rules to lists and compiles them into tables.
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
-//!   what the counters mean, [`tally`] what they count, [`account`] what was counted when,
-//!   [`ledger`] keeps the books of it; [`events`] single drops.
+//!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
+//! - [`ledger`] keeps the books of what was counted, [`history`] writes them down, [`events`] are single drops.
 
 pub mod account;
 pub mod capture;
@@ -21,6 +21,7 @@ pub mod datapath;
 pub mod events;
 pub mod fetch;
 pub mod flows;
+pub mod history;
 pub mod ledger;
 pub mod liveness;
 pub mod network;

@@ -60,6 +60,17 @@ fn remedy(error: &io::Error) -> String {
     }
 }
 
+/// Makes a directory for what is kept, where it is missing.
+pub fn directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
+}
+
+/// True on OpenWrt, whose disk is a flash chip that every write wears out.
+#[must_use]
+pub fn is_flash_router() -> bool {
+    Path::new("/etc/openwrt_release").exists()
+}
+
 /// Reads one file.
 pub fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ReadError> {
     fs::read(path).map_err(|source| ReadError { what, path: path.into(), source })

@@ -3,7 +3,11 @@
 
 mod answer;
 mod clock;
+mod counting;
 mod enforcement;
+mod evidence;
+mod recorder;
+mod sinks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,7 +26,6 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::control::{Answer, Client, Request};
 use crate::controller::{Command, ConfigText, Controller, Event, Level, Load, Outcome, Policy, Saved, Start, Waiting};
-use crate::datapath::publish::Datapath;
 use crate::fetch::{self, Question};
 use crate::process::{self, RunDir};
 use crate::report::Status;
@@ -31,6 +34,7 @@ use crate::source::copy::Copy;
 use crate::store::{self, Store};
 use clock::Clock;
 use enforcement::Enforcement;
+use evidence::Evidence;
 
 /// How a daemon runs.
 pub struct Settings<'a> {
@@ -61,11 +65,16 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     // Signals are caught before anything is attached, so that none can leave a program behind.
     let mut signals = Signals::new()?;
     let (answers, mut answered) = mpsc::channel(16);
+    let clock = Clock::start();
+    let config = &given.0.evidence;
+    let evidence = Evidence::open(config, &settings.state_dir, &settings.run_dir, clock.now());
+    let enforcement = Enforcement::new(run_dir, settings.trace, config.counters.clients, evidence.ledger())?;
     let mut daemon = Daemon {
         settings,
-        clock: Clock::start(),
+        clock,
         controller: Controller::new(u64::from(std::process::id())),
-        enforcement: Enforcement::new(Datapath::new(run_dir.pins(), settings.trace), settings.trace),
+        enforcement,
+        evidence,
         store: Store::new(&settings.state_dir),
         unsaved: BTreeMap::new(),
         answers,
@@ -83,6 +92,8 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     // The controller's clock: hosts are asked again a second after they answered, so a second is too coarse.
     let mut beat = interval(Duration::from_millis(250));
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut entry = interval(ENTRY);
+    entry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut trace = interval(Duration::from_millis(100));
     trace.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
@@ -112,14 +123,20 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
                     watch(&daemon.status()?);
                 }
             }
-            _ = beat.tick() => daemon.happens(Event::Tick).unwrap_or_default(),
+            _ = beat.tick() => {
+                daemon.happens(Event::Tick).unwrap_or_default();
+                daemon.evidence.pass_events(&mut daemon.enforcement);
+            }
+            _ = entry.tick() => {
+                daemon.post();
+                let now = daemon.clock.now();
+                daemon.evidence.pass_stats(&daemon.enforcement, now);
+            }
             _ = trace.tick(), if settings.trace => daemon.enforcement.flush_trace(),
         }
     };
-    let status = daemon.status()?;
-    daemon.enforcement.flush_trace();
-    daemon.enforcement.close()?;
-    drop(run_dir);
+    let status = daemon.finish()?;
+    drop(daemon);
     info!(generation = status.generation, "detached from every device");
     // Whoever else asked gets no answer any more.
     drop(inbox);
@@ -129,6 +146,9 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     }
     Ok(status)
 }
+
+/// How often the books are written to the history.
+const ENTRY: Duration = Duration::from_secs(10);
 
 /// How long the answer to whoever ended the daemon may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -181,6 +201,7 @@ struct Daemon<'a> {
     clock: Clock,
     controller: Controller,
     enforcement: Enforcement,
+    evidence: Evidence,
     store: Store,
     /// What the state directory should hold and does not, by what it is.
     unsaved: BTreeMap<String, Unsaved>,

@@ -13,6 +13,15 @@ use filter_common::decide::Direction;
 use super::object::Capacity;
 use crate::tally::{Key, Tally};
 
+/// What was counted for sets.
+#[derive(Clone, Debug, Default)]
+pub struct Met {
+    /// By set, port, direction and family.
+    pub tallies: BTreeMap<Key, Tally>,
+    /// When each set was last met, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub last: BTreeMap<u32, u64>,
+}
+
 /// One generation of counter maps.
 pub struct Counters {
     hits: PerCpuArray<MapData, Hits>,
@@ -39,20 +48,13 @@ impl Counters {
         Ok(Self::new(PerCpuArray::try_from(array(hits)?)?, PerCpuArray::try_from(array(seen)?)?, capacity))
     }
 
-    /// Adds everything counted for `ports` and sets below `sets` to `totals`; zeros are left out. `last` is told when each
-    /// set was last met, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub fn add_hits(
-        &self,
-        ports: &[u32],
-        sets: u32,
-        totals: &mut BTreeMap<Key, Tally>,
-        last: &mut BTreeMap<u32, u64>,
-    ) -> Result<(), MapError> {
+    /// Adds everything counted for `ports` and sets below `sets`; zeros are left out.
+    pub fn add_hits(&self, ports: &[u32], sets: u32, met: &mut Met) -> Result<(), MapError> {
         for set in 0..sets.min(self.capacity.sets) {
             for &port in ports.iter().filter(|&&port| port < self.capacity.ports) {
                 let values = self.hits.get(&(set * self.capacity.ports + port), 0)?;
                 if let Some(latest) = values.iter().map(|hits| hits.last).max().filter(|&latest| latest != 0) {
-                    let last = last.entry(set).or_default();
+                    let last = met.last.entry(set).or_default();
                     *last = latest.max(*last);
                 }
                 for direction in [Direction::Out, Direction::In] {
@@ -63,7 +65,7 @@ impl Counters {
                             tally += hits.counts.get(at).copied().unwrap_or_default().into();
                         }
                         if tally != Tally::default() {
-                            *totals.entry(Key { port, set, direction, v6 }).or_default() += tally;
+                            *met.tallies.entry(Key { port, set, direction, v6 }).or_default() += tally;
                         }
                     }
                 }

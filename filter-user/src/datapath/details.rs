@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
-use filter_common::abi::{Client, ClientKey, Event, Meter, map};
 use super::object::{LoadError, Object};
 use crate::tally::Tally;
+use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use filter_common::abi::{Client, ClientKey, Event, Meter, map};
 
 /// The maps.
 pub(super) struct Details {

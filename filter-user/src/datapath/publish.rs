@@ -12,12 +12,12 @@ use aya::maps::{MapError, PerCpuArray};
 use filter_common::abi::{ClientKey, Event, Meter, Ports, Seen, map};
 
 use super::attach::{AttachError, AttachKind, Attached};
-use super::counters::Counters;
+use super::counters::{Counters, Met};
 use super::details::Details;
 use super::object::{Capacity, Detail, LoadError, Object, Options};
 use crate::network::Device;
 use crate::ruleset::Ruleset;
-use crate::tally::{Key, Tally};
+use crate::tally::Tally;
 
 /// A device as the configuration wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +107,17 @@ impl Datapath {
     #[must_use]
     pub fn new(pins: PathBuf, trace: bool, clients: u32) -> Self {
         let (ports, detail) = (PortNumbers::default(), Detail { clients, ..Detail::default() });
-        Self { pins, trace, attached: vec![], object: None, ports, counters: vec![], pinned: false, detail, details: None }
+        Self {
+            pins,
+            trace,
+            attached: vec![],
+            object: None,
+            ports,
+            counters: vec![],
+            pinned: false,
+            detail,
+            details: None,
+        }
     }
 
     /// How many events each CPU may report from the next publish on.
@@ -227,7 +237,9 @@ impl Datapath {
 
     /// Makes way for larger counter maps. Those in use until now are pinned under another name: they hold counts.
     fn retire_pins(&mut self) -> Result<(), PublishError> {
-        if std::mem::take(&mut self.pinned) && let Some(index) = self.counters.len().checked_sub(1) {
+        if std::mem::take(&mut self.pinned)
+            && let Some(index) = self.counters.len().checked_sub(1)
+        {
             for name in [map::HITS, map::SEEN] {
                 let path = self.pins.join(name);
                 std::fs::rename(&path, self.pins.join(retired(name, index)))
@@ -267,6 +279,18 @@ impl Datapath {
         self.attached.clear();
     }
 
+    /// Places for clients.
+    #[must_use]
+    pub fn room_for_clients(&self) -> u32 {
+        self.detail.clients
+    }
+
+    /// The port of a device's ingress or egress, a fresh one at its first sight.
+    pub fn port_of(&mut self, device: &str, egress: bool) -> u32 {
+        let ports = self.ports.of(device);
+        if egress { ports.egress } else { ports.ingress }
+    }
+
     /// The ports of a device.
     #[must_use]
     pub fn ports(&self, device: &str) -> Option<Ports> {
@@ -281,15 +305,14 @@ impl Datapath {
             .flat_map(|(name, ports)| [(ports.ingress, name.as_str(), false), (ports.egress, name.as_str(), true)])
     }
 
-    /// Everything counted so far for sets below `sets`, and when each set was last met, in nanoseconds of
-    /// `CLOCK_MONOTONIC`.
-    pub fn hits(&self, sets: u32) -> Result<(BTreeMap<Key, Tally>, BTreeMap<u32, u64>), MapError> {
+    /// Everything counted so far for sets below `sets`.
+    pub fn hits(&self, sets: u32) -> Result<Met, MapError> {
         let ports: Vec<u32> = self.devices_by_port().map(|(port, _, _)| port).collect();
-        let (mut totals, mut last) = (BTreeMap::new(), BTreeMap::new());
+        let mut met = Met::default();
         for counters in &self.counters {
-            counters.add_hits(&ports, sets, &mut totals, &mut last)?;
+            counters.add_hits(&ports, sets, &mut met)?;
         }
-        Ok((totals, last))
+        Ok(met)
     }
 
     /// The clients that have a place in the kernel's table: how old it is, and packets out and in.
