@@ -128,7 +128,9 @@ impl Reader {
 /// The span of the figures, in whole rows, and the span of which the report speaks: not of times before the first record
 /// nor after now.
 fn spans(query: &ReportQuery, asked: &Range<i64>, floors: Floors, now: i64) -> (Range<i64>, Range<i64>) {
-    let figures = floors.widen(asked);
+    // What was recorded in this very second belongs to what there is until now.
+    let last = if query.until.is_some() { asked.end } else { asked.end.saturating_add(1) };
+    let figures = floors.widen(&(asked.start..last));
     let since = if query.since.is_some() { figures.start } else { asked.start };
     let until = if query.until.is_some() { figures.end.min(now) } else { asked.end };
     (figures, since..until.max(since))
