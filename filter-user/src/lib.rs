@@ -6,7 +6,8 @@
 //! - [`ruleset`] resolves rules to lists and compiles them into tables.
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
-//!   what the counters mean, [`tally`] what they count, [`account`] what was counted when, [`history`] keeps it.
+//!   what the counters mean, [`tally`] what they count, [`account`] what was counted when, [`history`] keeps it,
+//!   [`render`] shows it, [`seal`] signs that.
 
 pub mod account;
 pub mod capture;
@@ -24,8 +25,10 @@ pub mod liveness;
 pub mod network;
 pub mod prefix;
 pub mod process;
+pub mod render;
 pub mod report;
 pub mod ruleset;
+pub mod seal;
 pub mod source;
 pub mod store;
 pub mod tally;
