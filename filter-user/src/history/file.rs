@@ -77,9 +77,6 @@ fn attempt(path: &Path) -> Result<Connection, HistoryError> {
         .map_err(|source| HistoryError::Open { path: path.into(), source })?;
     let of = |source| HistoryError::of(path, source);
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(of)?;
-    // These take effect on an empty file only.
-    connection.pragma_update(None, "page_size", PAGE.cast_signed()).map_err(of)?;
-    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL").map_err(of)?;
     let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
     if tables.map_err(of)? == 0 {
         create(&mut connection).map_err(of)?;
@@ -116,6 +113,12 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
 }
 
 fn create(connection: &mut Connection) -> rusqlite::Result<()> {
+    // What has no tables may still be another program's, which `check` finds.
+    if connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))? != 0 {
+        return Ok(());
+    }
+    connection.pragma_update(None, "page_size", PAGE.cast_signed())?;
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;

@@ -91,18 +91,16 @@ impl Reader {
     /// The span that was asked for; all there is, where nothing was.
     fn asked(&self, query: &ReportQuery, now: i64) -> rusqlite::Result<Range<i64>> {
         let until = query.until.unwrap_or(i64::MAX).min(now);
-        let since = match query.since {
-            Some(since) => since,
-            None => {
-                let day = retain::oldest(&self.connection, Resolution::Day)?;
-                match (standing::first(&self.connection)?, day) {
-                    // Rows of days that nothing else is known of any more.
-                    (Some(first), Some(day)) if Resolution::Day.end(day) <= first => day,
-                    (Some(first), _) => first,
-                    (None, Some(day)) => day,
-                    (None, None) => until,
-                }
-            }
+        if let Some(since) = query.since {
+            return Ok(since.min(until)..until);
+        }
+        let day = retain::oldest(&self.connection, Resolution::Day)?;
+        let since = match (standing::first(&self.connection)?, day) {
+            // Rows of days that nothing else is known of any more.
+            (Some(first), Some(day)) if Resolution::Day.end(day) <= first => day,
+            (Some(first), _) => first,
+            (None, Some(day)) => day,
+            (None, None) => until,
         };
         Ok(since.min(until)..until)
     }
@@ -128,7 +126,9 @@ impl Reader {
 /// The span of the figures, in whole rows, and the span of which the report speaks: not of times before the first record
 /// nor after now.
 fn spans(query: &ReportQuery, asked: &Range<i64>, floors: Floors, now: i64) -> (Range<i64>, Range<i64>) {
-    let figures = floors.widen(asked);
+    // What was recorded in this very second belongs to what there is until now.
+    let last = if query.until.is_some() { asked.end } else { asked.end.saturating_add(1) };
+    let figures = floors.widen(&(asked.start..last));
     let since = if query.since.is_some() { figures.start } else { asked.start };
     let until = if query.until.is_some() { figures.end.min(now) } else { asked.end };
     (figures, since..until.max(since))

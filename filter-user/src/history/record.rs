@@ -7,6 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::retain::{self, Room};
 use super::rows::{self, Subject};
+use super::span::Resolution;
 use super::{HistoryError, file, fold, standing};
 use crate::account::{Account, Interval, Standing};
 use crate::config::HistoryConfig;
@@ -20,6 +21,8 @@ pub struct History {
     keep: HistoryConfig,
     /// The minute in which old rows were last deleted.
     tidied: i64,
+    /// When the last interval ended, and since when the clock has not jumped.
+    clock: Option<(i64, i64)>,
 }
 
 /// An opened history.
@@ -31,6 +34,11 @@ pub struct Opened {
     pub notice: Option<String>,
 }
 
+/// A clock that jumped this far may be wrong ...
+const DAY: i64 = Resolution::Day.seconds();
+/// ... and nothing is deleted by it before it has gone on for this long.
+const HOUR: i64 = Resolution::Hour.seconds();
+
 /// The last moment that people have a name for, in the year 9999. Times beyond are a clock that was never set.
 const LAST: i64 = 253_402_207_200;
 
@@ -39,7 +47,7 @@ impl History {
     pub fn open(path: &Path, keep: &HistoryConfig) -> Result<Opened, HistoryError> {
         let (connection, notice) = file::open(path)?;
         retain::limit(&connection, keep).map_err(|source| HistoryError::of(path, source))?;
-        let history = Self { path: path.into(), connection, keep: keep.clone(), tidied: i64::MIN };
+        let history = Self { path: path.into(), connection, keep: keep.clone(), tidied: i64::MIN, clock: None };
         Ok(Opened { history, notice })
     }
 
@@ -74,12 +82,15 @@ impl History {
         rows::insert(&transaction, end, counted.iter().map(|(subject, tally)| (subject, *tally)))?;
         standing::stand(&transaction, &(interval.begin.clamp(0, LAST)..end), standing)?;
         file::set(&transaction, "checkpoint", &checkpoint)?;
+        let clock =
+            self.clock.filter(|(last, _)| (end - last).abs() < DAY).map_or((end, end), |(_, since)| (end, since));
         let minute = end.div_euclid(60);
-        let is_due = minute != self.tidied;
+        let is_due = minute != self.tidied && end - clock.1 >= HOUR;
         if is_due {
             retain::expire(&transaction, &self.keep, end)?;
         }
         transaction.commit()?;
+        self.clock = Some(clock);
         if is_due {
             self.tidied = minute;
             retain::shrink(&self.connection)?;

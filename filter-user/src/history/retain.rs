@@ -62,8 +62,7 @@ pub(super) fn oldest(connection: &Connection, resolution: Resolution) -> rusqlit
     connection.query_row(&format!("SELECT min(time) FROM {}", resolution.table()), [], |row| row.get(0))
 }
 
-/// Deletes rows past their days: of each resolution at most one day at a time. That bounds the work, and a clock that is
-/// wrong for a minute does not empty the history.
+/// Deletes rows past their days: of each resolution at most one day at a time, which bounds the work.
 pub(super) fn expire(transaction: &Transaction<'_>, keep: &HistoryConfig, now: i64) -> rusqlite::Result<()> {
     let mut deleted = 0;
     for (resolution, days) in days(keep) {
@@ -75,7 +74,8 @@ pub(super) fn expire(transaction: &Transaction<'_>, keep: &HistoryConfig, now: i
         forget_subjects(transaction)?;
     }
     let most = i64::try_from(keep.max_bytes / 16).unwrap_or(i64::MAX);
-    let until = now.saturating_sub(i64::from(keep.days.day) * DAY);
+    let [.., (_, days)] = days(keep);
+    let until = now.saturating_sub(days * DAY);
     transaction.execute("DELETE FROM period WHERE end < ? AND id < (SELECT max(id) FROM period)", [until])?;
     transaction.execute("DELETE FROM list WHERE end < ?", [until])?;
     // A device or a source that comes and goes must not fill the file.
