@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::selection::now;
 use super::{Outcome, Usage, print};
+use crate::control::{self, Request};
 use crate::history::{HISTORY, Reader, ReportQuery};
 use crate::network;
 use crate::process::RUN_DIR;
@@ -139,6 +140,8 @@ impl ShowReport {
 
     /// The file: in memory where the daemon keeps it there, else on disk.
     fn history(&self) -> anyhow::Result<PathBuf> {
+        // A daemon that runs has a few seconds in memory.
+        let _ = control::ask(&self.run_dir, &Request::Flush);
         let places = [self.run_dir.join(HISTORY), self.state_dir.join(HISTORY)];
         let found = places.iter().find(|path| path.exists());
         found.cloned().with_context(|| {
