@@ -24,6 +24,7 @@ use crate::store::{self, STATE_DIR, Store};
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
+    override_usage = "weir report [OPTIONS] | weir report verify [OPTIONS] <FILE>",
     after_help = "Examples:\n  \
     weir report --since 7d                                     the last week, for people\n  \
     weir report --since 2026-11-01 --until 2026-12-01 --by client --format csv\n  \

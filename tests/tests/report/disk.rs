@@ -41,7 +41,7 @@ fn a_full_disk_costs_no_packet_that_was_acknowledged_and_the_history_goes_on_aft
     let (mut recorded, mut pending) = (0, interval(start, 0));
     let mut record = |history: &mut History, number: i64| {
         // What could not be stored is handed over again, with what came since.
-        let next = interval(start + number * 10, (number % 200) as u8);
+        let next = interval(start + number * 10, u8::try_from(number % 200).unwrap());
         pending.end = next.end;
         for (account, tally) in next.accounts {
             *pending.accounts.entry(account).or_default() += tally;
