@@ -8,7 +8,7 @@
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
 //!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
 //! - [`ledger`] keeps the books of what was counted, [`history`] writes them down, [`render`] shows them, [`seal`] signs
-//!   that; [`events`] are single drops.
+//!   that; [`events`] are single drops; [`top`] shows what is counted just now.
 
 pub mod account;
 pub mod capture;
@@ -35,3 +35,4 @@ pub mod seal;
 pub mod source;
 pub mod store;
 pub mod tally;
+pub mod top;

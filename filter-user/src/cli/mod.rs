@@ -24,6 +24,7 @@ mod selection;
 mod status;
 mod stop;
 mod table;
+mod top;
 
 /// Drops traffic to and from the networks of organisations that policy forbids, and counts what it dropped.
 #[derive(Debug, Parser)]
@@ -55,6 +56,7 @@ enum Verb {
     Replay(replay::Replay),
     Report(report::ShowReport),
     Status(status::ShowStatus),
+    Top(top::ShowTop),
     Stop(stop::Stop),
     Completion(generate::Completion),
     Man(generate::Man),
@@ -85,6 +87,7 @@ pub fn main() -> ExitCode {
         Verb::Replay(verb) => verb.execute(),
         Verb::Report(verb) => verb.execute(),
         Verb::Status(verb) => verb.execute(),
+        Verb::Top(verb) => verb.execute(),
         Verb::Stop(verb) => verb.execute(),
         Verb::Completion(verb) => verb.execute(),
         Verb::Man(_) => generate::Man::execute(),
