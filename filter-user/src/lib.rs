@@ -8,7 +8,8 @@
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
 //!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
 //! - [`ledger`] keeps the books of what was counted, [`history`] writes them down, [`render`] shows them, [`seal`] signs
-//!   that; [`events`] are single drops.
+//!   that; [`events`] are single drops, [`metrics`] the text
+//!   that Prometheus scrapes.
 
 pub mod account;
 pub mod capture;
@@ -25,6 +26,7 @@ pub mod flows;
 pub mod history;
 pub mod ledger;
 pub mod liveness;
+pub mod metrics;
 pub mod network;
 pub mod prefix;
 pub mod process;
