@@ -5,6 +5,7 @@
 //! - [`source`] turns list formats into [`prefix`] sets; [`capture`] turns captures into frames.
 //! - [`ruleset`] resolves rules to lists and compiles them into tables.
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
+//! - [`http`] serves the page and the JSON API.
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
 //!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
 
@@ -19,6 +20,7 @@ pub mod daemon;
 pub mod datapath;
 pub mod fetch;
 pub mod flows;
+pub mod http;
 pub mod liveness;
 pub mod network;
 pub mod prefix;

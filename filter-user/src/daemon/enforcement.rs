@@ -16,7 +16,7 @@ use crate::datapath::trace::Trace;
 use crate::liveness::{State, Watch};
 use crate::network;
 use crate::report::{self, DeviceStatus, Enforced};
-use crate::ruleset::{self, RuleAction, RuleIdentity, Sets};
+use crate::ruleset::{self, RuleIdentity, Sets};
 use crate::tally::Tally;
 
 /// What is enforced.
@@ -67,13 +67,9 @@ impl Enforcement {
         let host = network::host().context("cannot read this host's addresses")?;
         let written = resolved.rules.iter().flat_map(|rule| &rule.written);
         let guard = ruleset::guard(&config.never_block, &host, written);
-        let mut rules = resolved.rules();
-        if policy.paused {
-            let blocking = rules.iter_mut().filter(|rule| rule.identity.action == RuleAction::Block);
-            blocking.for_each(|rule| rule.identity.action = RuleAction::Monitor);
-        }
+        let rules = policy.rules(&resolved);
         let identities: Vec<RuleIdentity> = rules.iter().map(|rule| rule.identity.clone()).collect();
-        let in_force: Vec<_> = rules.into_iter().filter(|rule| !policy.resting.contains(&rule.identity.name)).collect();
+        let in_force: Vec<_> = rules.into_iter().filter(|rule| policy.is_awake(rule)).collect();
         let devices = network::indices().context("cannot list the network devices")?;
         let ruleset = ruleset::compile(&in_force, &guard, &mut self.sets, &devices)?;
         let wanted = self.wanted(config)?;

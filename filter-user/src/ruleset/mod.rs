@@ -4,6 +4,7 @@ mod caution;
 pub mod compare;
 pub mod compile;
 pub mod delta;
+pub mod explain;
 pub mod guard;
 pub mod narrow;
 pub mod origins;
@@ -15,6 +16,7 @@ pub mod sets;
 pub mod table;
 
 pub use compile::{Guard, Rule, Ruleset, compile};
+pub use explain::{Explained, explain};
 pub use guard::{Host, guard};
 pub use resolve::{Resolved, resolve};
 pub use schedule::{Schedule, ScheduleError, Window};
