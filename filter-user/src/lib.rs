@@ -7,7 +7,7 @@
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
 //! - [`http`] serves the page and the JSON API.
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
-//!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
+//!   what the counters mean, [`tally`] what they count, [`account`] what was counted when, [`history`] keeps it.
 
 pub mod account;
 pub mod capture;
@@ -18,8 +18,10 @@ pub mod control;
 pub mod controller;
 pub mod daemon;
 pub mod datapath;
+pub mod events;
 pub mod fetch;
 pub mod flows;
+pub mod history;
 pub mod http;
 pub mod liveness;
 pub mod network;
