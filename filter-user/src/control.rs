@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::events::Event;
 use crate::process;
 use crate::report::Status;
 use crate::ruleset::Explained;
@@ -48,6 +49,11 @@ pub enum Request {
         /// The address.
         address: IpAddr,
     },
+    /// The latest drops and would-be drops.
+    Recent {
+        /// How many, at most.
+        limit: usize,
+    },
 }
 
 /// What the daemon answers.
@@ -60,6 +66,8 @@ pub enum Answer {
     Stopped,
     /// What happens to packets to and from the address.
     Explained(Box<Explained>),
+    /// The latest drops and would-be drops, the latest first.
+    Recent(Vec<Event>),
     /// It was done, in one line.
     Done(String),
     /// The request was not served, and why.

@@ -258,7 +258,7 @@ function showBanners() {
   const banners = [];
   if (shown.failed) {
     const since = status === null ? "" : ` since ${local.format(new Date(shown.at * 1000))}`;
-    banners.push(["bad", `No answer from weir${since}`, ["The programs in the kernel are gone with the daemon, unless it only hangs. On the host: systemctl status weir, or weir status."]]);
+    banners.push(["bad", `No answer from weir${since}`, ["Nothing is blocked without a running weir. On the host, weir status and the log say what happened."]]);
   }
   if (status !== null) {
     const dead = notFiltered(status).map((device) => `${device.name}: packets pass unfiltered (attached: ${device.attach}); weir status and the log say why`);
@@ -415,6 +415,23 @@ async function pollDay() {
     // The status says that nobody answers.
   }
 }
+
+/** The latest drops, one by one. */
+async function pollDrops() {
+  try {
+    const answer = await call("/api/v1/events?limit=50");
+    if (!answer.ok) return;
+    const end = (address, port) => (port === undefined ? address : address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`);
+    table("drops", [["Time"], ["Packet"], ["From"], ["To"], ["Protocol"], ["Rule"], ["Device"], ["Bytes", "num"]], answer.document.events.map((event) => [
+      clockTime(event.timestamp), event.event_type === "drop" ? tag("dropped", "bad") : tag("would drop", "warn"), end(event.src_ip, event.src_port),
+      end(event.dest_ip, event.dest_port), event.proto, event.drop.rules.join(", "), `${event.drop.device} ${event.drop.hook}`, whole.format(event.drop.len),
+    ]), "No packet was dropped since weir started.");
+  } catch {
+    // The status says that nobody answers.
+  }
+}
+
+const clockTime = (text) => make("time", { datetime: text, title: `${text.replace("T", " ").replace("Z", "")} UTC` }, precise.format(new Date(text)));
 
 const sum = (values) => values.reduce((all, value) => all + value, 0);
 const label = (line) => (line.action === "block" ? line.name : `${line.name} (${line.action})`);
@@ -671,6 +688,7 @@ function start() {
   keep(pollStatus, () => POLL);
   keep(pollChart, () => (chosen("range") === "1h" ? 5000 : 30000));
   keep(pollDay, () => 15000);
+  keep(pollDrops, () => 5000);
 }
 
 start();

@@ -52,6 +52,7 @@ impl Daemon<'_> {
             Request::Pause { .. } => Answer::Error(format!("a pause takes 1 s to {} h", MAX_PAUSE.as_secs() / 3600)),
             Request::Resume => done(self.happens(Event::Resume), "resumed: block rules block".into()),
             Request::Update { accept } => self.update(accept),
+            Request::Recent { limit } => Answer::Recent(self.recent.latest(limit)),
         };
         // A client that went away gets none.
         drop(reply.send(answer));

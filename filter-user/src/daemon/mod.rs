@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::control::{Answer, Client, Request};
 use crate::controller::{Command, ConfigText, Controller, Event, Level, Load, Outcome, Policy, Saved, Start, Waiting};
 use crate::datapath::publish::Datapath;
+use crate::events::Recent;
 use crate::fetch::{self, Question};
 use crate::http::Server;
 use crate::process::{self, RunDir};
@@ -72,6 +73,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
         store: Store::new(&settings.state_dir),
         unsaved: BTreeMap::new(),
         answers,
+        recent: Recent::default(),
         explaining: Arc::new(Semaphore::new(1)),
         server: Server::start(requests.clone(), &settings.state_dir, &settings.run_dir),
     };
@@ -190,6 +192,8 @@ struct Daemon<'a> {
     /// What the state directory should hold and does not, by what it is.
     unsaved: BTreeMap<String, Unsaved>,
     answers: mpsc::Sender<(PartId, Outcome)>,
+    /// The latest events, for clients.
+    recent: Recent,
     /// Lets one explanation be made after the other.
     explaining: Arc<Semaphore>,
     /// The page, the API and the metrics.

@@ -8,6 +8,7 @@ mod access;
 mod answer;
 mod assets;
 mod paced;
+mod past;
 mod problem;
 mod query;
 mod respond;

@@ -74,7 +74,8 @@ impl Site {
                 Ok(answer::json(status, &json!({ "healthy": reasons.is_empty(), "reasons": reasons })))
             }
             Call::Metrics => self.metrics().await,
-            Call::History { .. } | Call::Report(_) => Err(Problem::absent("no history is kept; set [history] keep")),
+            Call::History { span, by } => Ok(answer::json(StatusCode::OK, &self.series(span, by).await?)),
+            Call::Report(span) => Ok(answer::json(StatusCode::OK, &self.report(span).await?)),
             Call::Asset(name) => Err(Problem::absent(format!("{name} is not compiled in"))),
         }
     }
@@ -103,9 +104,10 @@ impl Site {
     }
 
     async fn tell(&self, request: control::Request) -> Result<Answer, Problem> {
-        let only_asks = matches!(request, control::Request::Explain { .. });
+        let only_asks = matches!(request, control::Request::Explain { .. } | control::Request::Recent { .. });
         match self.ask(request).await? {
             control::Answer::Explained(explained) => Ok(answer::json(StatusCode::OK, &explained)),
+            control::Answer::Recent(events) => Ok(answer::json(StatusCode::OK, &json!({ "events": events }))),
             control::Answer::Done(text) => Ok(answer::json(StatusCode::OK, &json!({ "done": text }))),
             // What is asked for does not fit how things stand; a question that cannot be answered is another matter.
             control::Answer::Error(problem) if only_asks => Err(Problem::silent(problem)),

@@ -13,6 +13,8 @@ use serde_json::Value;
 use super::problem::Problem;
 use super::query::Query;
 use crate::control::{MAX_PAUSE, Request};
+use crate::events::Recent;
+use crate::history::SeriesBy;
 
 /// A place that can be asked or told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,7 @@ pub(super) enum Endpoint {
     History,
     Report,
     Explain,
+    Events,
     Health,
     Metrics,
     Write(Write),
@@ -40,7 +43,7 @@ pub(super) enum Write {
 }
 
 /// All of them.
-const ENDPOINTS: [(&str, Endpoint); 18] = [
+const ENDPOINTS: [(&str, Endpoint); 19] = [
     ("/", Endpoint::Asset("index.html")),
     ("/app.js", Endpoint::Asset("app.js")),
     ("/app.css", Endpoint::Asset("app.css")),
@@ -52,6 +55,7 @@ const ENDPOINTS: [(&str, Endpoint); 18] = [
     ("/api/v1/history", Endpoint::History),
     ("/api/v1/report", Endpoint::Report),
     ("/api/v1/explain", Endpoint::Explain),
+    ("/api/v1/events", Endpoint::Events),
     ("/api/v1/apply", Endpoint::Write(Write::Apply)),
     ("/api/v1/confirm", Endpoint::Write(Write::Confirm)),
     ("/api/v1/rollback", Endpoint::Write(Write::Rollback)),
@@ -108,7 +112,7 @@ pub(super) enum Call {
     /// The status, without single counters where they are not wanted.
     Status { counters: bool },
     /// Figures over time.
-    History { span: Span, by: By },
+    History { span: Span, by: SeriesBy },
     /// The report.
     Report(Span),
     /// Whether all is well.
@@ -124,15 +128,6 @@ pub(super) enum Span {
     Last(Duration),
     /// From one Unix second to another; all there is where one is not given.
     Between { since: Option<i64>, until: Option<i64> },
-}
-
-/// What figures over time are broken down by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum By {
-    #[default]
-    Rule,
-    Direction,
-    Device,
 }
 
 /// The spans that have a name.
@@ -161,15 +156,7 @@ impl Call {
                 (Self::Status { counters }, "counters")
             }
             Endpoint::History => {
-                let by = match query.text("by").as_deref() {
-                    None | Some("rule") => By::Rule,
-                    Some("direction") => By::Direction,
-                    Some("device") => By::Device,
-                    Some(other) => {
-                        let problem = format!("by {other:?} is not accepted; give rule, direction or device");
-                        return Err(Problem::bad(problem));
-                    }
-                };
+                let by = query.value("by", "rule, direction or device")?.unwrap_or(SeriesBy::Rule);
                 let span = span(&mut query)?;
                 (Self::History { span, by }, "range, since, until, by")
             }
@@ -178,6 +165,10 @@ impl Call {
                 let address: Option<IpAddr> = query.value("address", "an IPv4 or IPv6 address")?;
                 let address = address.ok_or_else(|| Problem::bad("address is missing; give ?address=192.0.2.1"))?;
                 (Self::Ask(Request::Explain { address }), "address")
+            }
+            Endpoint::Events => {
+                let limit = query.number("limit", 1, Recent::MOST as i64)?.unwrap_or(50) as usize;
+                (Self::Ask(Request::Recent { limit }), "limit")
             }
             Endpoint::Health => (Self::Health, "nothing"),
             Endpoint::Metrics => (Self::Metrics, "nothing"),

@@ -21,13 +21,15 @@ fn addresses_name_calls() {
     assert_eq!(read("/api/v1/status"), Ok(Call::Status { counters: true }));
     assert_eq!(read("/api/v1/status?counters=false"), Ok(Call::Status { counters: false }));
     let day = Span::Last(Duration::from_hours(24));
-    assert_eq!(read("/api/v1/history?range=24h&by=device"), Ok(Call::History { span: day, by: By::Device }));
+    assert_eq!(read("/api/v1/history?range=24h&by=device"), Ok(Call::History { span: day, by: SeriesBy::Device }));
     let all = Span::Between { since: None, until: None };
-    assert_eq!(read("/api/v1/history"), Ok(Call::History { span: all, by: By::Rule }));
+    assert_eq!(read("/api/v1/history"), Ok(Call::History { span: all, by: SeriesBy::Rule }));
     let part = Span::Between { since: Some(10), until: Some(20) };
     assert_eq!(read("/api/v1/report?since=10&until=20"), Ok(Call::Report(part)));
     let address = "2001:db8::1".parse().unwrap();
     assert_eq!(read("/api/v1/explain?address=2001%3Adb8::1"), Ok(Call::Ask(Request::Explain { address })));
+    assert_eq!(read("/api/v1/events"), Ok(Call::Ask(Request::Recent { limit: 50 })));
+    assert_eq!(read("/api/v1/events?limit=200"), Ok(Call::Ask(Request::Recent { limit: 200 })));
     assert_eq!((read("/healthz"), read("/metrics")), (Ok(Call::Health), Ok(Call::Metrics)));
 }
 
@@ -50,6 +52,8 @@ fn what_makes_no_sense_is_refused() {
         "/api/v1/explain?address=example.com",
         "/api/v1/explain?address=fe80::1%25eth0",
         "/healthz?verbose",
+        "/api/v1/events?limit=0",
+        "/api/v1/events?limit=201",
     ] {
         assert_eq!(read(bad), Err(400), "{bad}");
     }
