@@ -234,27 +234,28 @@ struct Update {
 /// Reads a JSON object. serde would take a list of the fields' values for one, too.
 fn object<T: DeserializeOwned>(body: &[u8], accepted: &str) -> Result<T, Problem> {
     let refused = |problem: String| Problem::bad(format!("the body is not accepted: {problem}; send {accepted}"));
-    let value: Value = serde_json::from_slice(body).map_err(|error| refused(error.to_string()))?;
-    if !value.is_object() {
-        return Err(refused("it is no JSON object".into()));
-    }
+    let mut value: Value = serde_json::from_slice(body).map_err(|error| refused(error.to_string()))?;
+    let Some(fields) = value.as_object_mut() else { return Err(refused("it is no JSON object".into())) };
+    fields.values_mut().for_each(make_whole);
     serde_json::from_value(value).map_err(|error| refused(error.to_string()))
 }
 
+/// 300.0 is a whole number to JSON Schema, and to programs that know no others.
+fn make_whole(value: &mut Value) {
+    if let Some(number) = value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=1e15).contains(number)) {
+        // Within the range that is checked here every whole number is exact.
+        *value = (number as u64).into();
+    }
+}
+
+/// since and until win over range. A span that ends before it begins holds nothing, and is no mistake.
 fn span(query: &mut Query) -> Result<Span, Problem> {
     let since = query.number("since", 0, LAST_SECOND)?;
     let until = query.number("until", 0, LAST_SECOND)?;
-    if let Some(range) = query.text("range") {
-        if since.or(until).is_some() {
-            return Err(Problem::bad("range and since or until say the same thing twice; give one of them"));
-        }
-        let found = RANGES.iter().find(|(name, _)| *name == range).map(|&(_, span)| Span::Last(span));
-        return found.ok_or_else(|| Problem::bad(format!("range {range:?} is not accepted; give 1h, 24h, 7d or 30d")));
-    }
-    if since.zip(until).is_some_and(|(since, until)| since >= until) {
-        return Err(Problem::bad("since is not before until; give an earlier since"));
-    }
-    Ok(Span::Between { since, until })
+    let Some(range) = query.text("range") else { return Ok(Span::Between { since, until }) };
+    let found = RANGES.iter().find(|(name, _)| *name == range).map(|&(_, span)| Span::Last(span));
+    let found = found.ok_or_else(|| Problem::bad(format!("range {range:?} is not accepted; give 1h, 24h, 7d or 30d")))?;
+    Ok(if since.or(until).is_some() { Span::Between { since, until } } else { found })
 }
 
 #[cfg(test)]
