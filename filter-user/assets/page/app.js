@@ -51,6 +51,11 @@ function bytes(value, suffix = "") {
   return `${value.toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits })}\u00a0${UNITS[unit]}${suffix}`;
 }
 
+function percent(share) {
+  const digits = share === 0 || share === 1 ? 0 : share < 0.01 ? 2 : 1;
+  return `${(100 * share).toLocaleString(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits })}\u00a0%`;
+}
+
 const packets = (value) => `${whole.format(value)}\u00a0${value === 1 ? "packet" : "packets"}`;
 
 /** A span of time in its two largest units. */
@@ -330,7 +335,7 @@ function showTiles() {
     say("t-rate-sub", `${rate(dropped, "packets").toLocaleString(undefined, { maximumFractionDigits: 1 })} of ${rate((at) => at.seen, "packets").toLocaleString(undefined, { maximumFractionDigits: 1 })} packets/s`);
   }
   const share = status.seen.bytes > 0 ? status.dropped.bytes / status.seen.bytes : 0;
-  say("t-share", share > 0 && share < 0.0001 ? "< 0.01 %" : `${(100 * share).toLocaleString(undefined, { maximumFractionDigits: share < 0.01 ? 2 : 1 })}\u00a0%`);
+  say("t-share", share > 0 && share < 0.0001 ? "< 0.01 %" : percent(share));
   say("t-share-sub", `of ${bytes(status.seen.bytes)} since weir started`);
   say("t-generation", whole.format(status.generation));
   const fetched = status.lists.map((list) => list.fetched).filter((time) => time !== null);

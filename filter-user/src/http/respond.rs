@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::{Request, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -45,13 +45,16 @@ pub(super) async fn respond(request: Request<Incoming>, access: &Access, site: &
 
 /// Reads a body, up to a size and within a time.
 async fn read(body: Incoming) -> Result<Vec<u8>, Problem> {
-    let body = timeout(HEAD_TIME, Limited::new(body, MAX_BODY).collect());
-    match body.await {
+    let too_long = || {
+        let problem = format!("the body is longer than {MAX_BODY} bytes; no call needs that much");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, problem)
+    };
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(too_long());
+    }
+    match timeout(HEAD_TIME, Limited::new(body, MAX_BODY).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is longer than {MAX_BODY} bytes; no call needs that much"),
-        )),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(error)) => Err(Problem::bad(format!("the body cannot be read: {error}"))),
         Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come; send it again")),
     }

@@ -19,8 +19,9 @@ fn the_api_keeps_to_its_description_whatever_is_sent() {
     let mut command = Command::new(program);
     command.arg("run").arg(format!("http://{PAGE}/api/v1/openapi.json"));
     command.args(["--header", &format!("Authorization: Bearer {}", site.token())]);
-    // As many questions as fit into half a minute; the same ones each time.
-    command.args(["--checks", "all", "--max-examples", "40", "--seed", "1", "--workers", "2", "--no-color"]);
+    // As many questions as fit into half a minute; the same ones each time. One after the other: Python 3.11 trips over
+    // its own parser where several threads use it.
+    command.args(["--checks", "all", "--max-examples", "40", "--seed", "1", "--no-color"]);
     command.args(["--generation-database", "none", "--request-timeout", "20"]);
     command.current_dir(site.scratch.path());
     let output = site.path.router.run(&command);

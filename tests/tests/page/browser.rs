@@ -71,7 +71,7 @@ fn picture(browser: &Browser<'_>, name: &str) {
 }
 
 fn figures_follow_traffic(site: &Site, browser: &Browser<'_>) {
-    browser.click("input[name=range][value=live] + span");
+    browser.click("input[name=range][value=live]");
     let drawn = || browser.run("return document.querySelector('#chart canvas').toDataURL()");
     comes(browser, "#chart-note", "No packet met a rule");
     let before = drawn();
