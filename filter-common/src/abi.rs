@@ -1,12 +1,12 @@
 //! Map names and map values that the kernel and the user side share. Values hold integers and byte arrays only.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 #[cfg(feature = "user")]
 use crate::scope::ClassTable;
 
 /// Version of everything in this file and of the table layout; pinned state of another version is refused.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps, as the object declares them. The kernel keeps 15 characters.
 pub mod map {
@@ -32,6 +32,14 @@ pub mod map {
     pub const HITS: &str = "HITS";
     /// Per-CPU array by port: [`Seen`](super::Seen).
     pub const SEEN: &str = "SEEN";
+    /// Per-CPU LRU hash by [`ClientKey`](super::ClientKey): [`Client`](super::Client).
+    pub const CLIENTS: &str = "CLIENTS";
+    /// Ring buffer of [`Event`](super::Event)s.
+    pub const EVENTS: &str = "EVENTS";
+    /// Per-CPU array, 1 element: [`Meter`](super::Meter).
+    pub const METERS: &str = "METERS";
+    /// Per-CPU array, 1 element: [`Hit`](super::Hit).
+    pub const HIT: &str = "HIT";
     /// Array, 1 element: [`LastDecision`](super::LastDecision), for test runs.
     pub const LAST: &str = "LAST";
 }
@@ -40,6 +48,14 @@ pub mod map {
 pub mod global {
     /// `u32`: ports that [`HITS`](super::map::HITS) has room for.
     pub const PORT_CAPACITY: &str = "PORT_CAPACITY";
+    /// `u32`: 1 counts by client.
+    pub const COUNT_CLIENTS: &str = "COUNT_CLIENTS";
+    /// `u32`: 1 where the kernel has `bpf_ktime_get_coarse_ns` (5.11).
+    pub const COARSE_CLOCK: &str = "COARSE_CLOCK";
+    /// `u64`: nanoseconds between two events of one CPU, in the long run; 0 reports none.
+    pub const EVENT_INTERVAL: &str = "EVENT_INTERVAL";
+    /// `u64`: how many nanoseconds' worth of events may come at once.
+    pub const EVENT_BURST: &str = "EVENT_BURST";
     /// `u32`: 1 logs every decision.
     pub const TRACE: &str = "TRACE";
     /// `u32`: 1 writes every decision to [`LAST`](super::map::LAST).
@@ -50,9 +66,16 @@ pub mod global {
 macro_rules! map_value {
     ($(#[$doc:meta])* pub struct $name:ident { $($(#[$field_doc:meta])* pub $field:ident: $kind:ty,)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
         #[repr(C)]
         pub struct $name { $($(#[$field_doc])* pub $field: $kind,)* }
+
+        impl Default for $name {
+            #[inline(always)]
+            fn default() -> Self {
+                FromZeros::new_zeroed()
+            }
+        }
 
         #[cfg(feature = "user")]
         #[expect(unsafe_code, reason = "aya cannot derive Pod")]
@@ -104,6 +127,8 @@ map_value! {
     pub struct Hits {
         /// By direction (out, in), then by family (IPv4, IPv6): see [`Hits::index`].
         pub counts: [Count; 4],
+        /// When the last of them came, in nanoseconds of `CLOCK_MONOTONIC`; 0 for never.
+        pub last: u64,
     }
 }
 
@@ -127,6 +152,98 @@ map_value! {
 }
 
 map_value! {
+    /// A listed packet, between its decision and its count.
+    pub struct Hit {
+        /// Address of the client: its high and its low half.
+        pub client: [u64; 2],
+        /// The set of the listed address.
+        pub set: u32,
+        /// The port where it is counted.
+        pub port: u32,
+        /// [`Reason`](crate::decide::Reason).
+        pub reason: u32,
+        /// [`Direction`](crate::decide::Direction).
+        pub direction: u32,
+        /// 1 for IPv6, else 0.
+        pub v6: u32,
+        /// Offset of the IP header in bytes from the frame's start.
+        pub network: u32,
+        /// Bytes of the frame, counted as in [`Count::bytes`].
+        pub length: u32,
+        /// 1 at an egress hook, else 0.
+        pub egress: u32,
+    }
+}
+
+map_value! {
+    /// A client and what it met.
+    #[derive(PartialOrd, Ord, Hash)]
+    pub struct ClientKey {
+        /// High half of its address; 0 for IPv4.
+        pub high: u64,
+        /// Low half of its address, or the IPv4 address.
+        pub low: u64,
+        /// The set of the listed end.
+        pub set: u32,
+        /// Twice the port, plus 1 for IPv6.
+        pub hook: u32,
+    }
+}
+
+map_value! {
+    /// Packets of a client that met a set on a port.
+    pub struct Client {
+        /// When the client got this place, as in [`Hits::last`]: on the CPU that gave it, 0 on others. A client that lost
+        /// its place and came back is told apart by it.
+        pub since: u64,
+        /// By direction: out, in.
+        pub counts: [Count; 2],
+    }
+}
+
+map_value! {
+    /// What one CPU may still report, and what it did not.
+    pub struct Meter {
+        /// When the next event is due, were events to come evenly ([`meter`](crate::meter)).
+        pub event_due: u64,
+        /// Likewise, the next client that gets a place.
+        pub client_due: u64,
+        /// Events reported.
+        pub reported: u64,
+        /// Events that were over the rate.
+        pub suppressed: u64,
+        /// Events that found the ring buffer full.
+        pub lost: u64,
+        /// Clients that got a place.
+        pub placed: u64,
+        /// Packets whose client got none.
+        pub crowded: u64,
+    }
+}
+
+map_value! {
+    /// One packet that was dropped, or would have been, as the program saw it.
+    pub struct Event {
+        /// When, as in [`Hits::last`].
+        pub time: u64,
+        /// The set of the listed address.
+        pub set: u32,
+        /// The port.
+        pub port: u32,
+        /// [`Reason`](crate::decide::Reason): `Blocked` or `Monitored`.
+        pub reason: u32,
+        /// [`Direction`](crate::decide::Direction).
+        pub direction: u32,
+        /// Bytes of the frame, counted as in [`Count::bytes`].
+        pub length: u32,
+        /// Bytes in `headers` that are the packet's; the rest is 0.
+        pub copied: u32,
+        /// The packet from its IP header on: its bytes in their order, whatever the CPU's is.
+        pub headers: [[u64; 2]; crate::event::PIECES],
+    }
+}
+
+map_value! {
     /// The decision on the latest frame, as integers.
     pub struct LastDecision {
         /// [`Reason`](crate::decide::Reason).
@@ -137,5 +254,7 @@ map_value! {
         pub direction: u32,
         /// The set id.
         pub set: u32,
+        /// Address of the client: its high and its low half.
+        pub client: [u64; 2],
     }
 }

@@ -1,6 +1,6 @@
 //! The product: what happens to a frame, as one pure function. Must not count, log or touch a map.
 
-use crate::abi::{LastDecision, SetActions};
+use crate::abi::{Hit, LastDecision, SetActions};
 use crate::frame::Frame;
 use crate::lookup::{self, Tables, UNLISTED};
 use crate::packet::{Ends, Meta, Packet, Protocol};
@@ -64,12 +64,17 @@ pub struct Decision {
     pub direction: Direction,
     /// The set of the listed address; [`UNLISTED`] where none was.
     pub set: u32,
+    /// Address of the client, the end that is not listed; 0 where none is.
+    pub client: Key,
+    /// Offset of the IP header in bytes from the frame's start.
+    pub network: usize,
 }
 
 impl Decision {
     #[inline(always)]
     const fn unlisted(protocol: Protocol) -> Self {
-        Self { reason: Reason::Unlisted, protocol, direction: Direction::Out, set: UNLISTED }
+        let client = Key { high: 0, low: 0 };
+        Self { reason: Reason::Unlisted, protocol, direction: Direction::Out, set: UNLISTED, client, network: 0 }
     }
 
     /// The fate of the frame. Only [`Reason::Blocked`] drops: what weir cannot read, it passes.
@@ -82,6 +87,23 @@ impl Decision {
         }
     }
 
+    /// The packet as it is counted at `port`; `length` is the frame's.
+    #[must_use]
+    #[inline(always)]
+    pub const fn hit(&self, port: u32, egress: bool, length: u32) -> Hit {
+        Hit {
+            client: [self.client.high, self.client.low],
+            set: self.set,
+            port,
+            reason: self.reason as u32,
+            direction: self.direction as u32,
+            v6: matches!(self.protocol, Protocol::Ipv6) as u32,
+            network: self.network as u32,
+            length,
+            egress: egress as u32,
+        }
+    }
+
     /// The decision as a map value.
     #[must_use]
     #[inline(always)]
@@ -91,7 +113,25 @@ impl Decision {
             protocol: self.protocol as u32,
             direction: self.direction as u32,
             set: self.set,
+            client: [self.client.high, self.client.low],
         }
+    }
+}
+
+impl Hit {
+    /// True where the packet belongs in totals: one that is dropped ends at the hook that drops it; one that passes may
+    /// meet an ingress and an egress hook, and belongs to the ingress hook's.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_final(&self) -> bool {
+        self.reason == Reason::Blocked as u32 || self.egress == 0
+    }
+
+    /// True where the packet is worth an event: it was dropped, or would have been.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_reported(&self) -> bool {
+        self.reason >= Reason::Monitored as u32 && self.is_final()
     }
 }
 
@@ -116,7 +156,7 @@ pub fn decide<F: Frame + ?Sized, R: Ruleset + ?Sized>(frame: &F, meta: &Meta, ru
             };
             let sets = Ends { source, destination }.map(|address| lookup::set_of_v4(rules, address));
             let keys = Ends { source, destination }.map(|address| Key::low(address.into()));
-            judge(frame, meta, rules, Protocol::Ipv4, sets, keys)
+            judge(frame, meta, rules, packet, sets, keys)
         }
         Protocol::Ipv6 => {
             let Some((source, destination)) = packet.addresses_v6(frame) else {
@@ -124,7 +164,7 @@ pub fn decide<F: Frame + ?Sized, R: Ruleset + ?Sized>(frame: &F, meta: &Meta, ru
             };
             let sets = Ends { source, destination }.map(|address| lookup::set_of_v6(rules, address));
             let keys = Ends { source, destination }.map(|[high, low]| Key { high, low });
-            judge(frame, meta, rules, Protocol::Ipv6, sets, keys)
+            judge(frame, meta, rules, packet, sets, keys)
         }
         Protocol::NotIp | Protocol::Truncated => Decision::unlisted(packet.protocol),
     }
@@ -136,10 +176,11 @@ fn judge<F: Frame + ?Sized, R: Ruleset + ?Sized>(
     frame: &F,
     meta: &Meta,
     rules: &R,
-    protocol: Protocol,
+    packet: Packet,
     sets: Ends<u32>,
     keys: Ends<Key>,
 ) -> Decision {
+    let Packet { protocol, network } = packet;
     let Ends { mut source, mut destination } = sets;
     if source | destination == UNLISTED {
         return Decision::unlisted(protocol);
@@ -157,13 +198,16 @@ fn judge<F: Frame + ?Sized, R: Ruleset + ?Sized>(
             in_ = asked(source);
         }
     }
-    let (direction, set, action) =
-        if out.out >= in_.in_ { (Direction::Out, destination, out.out) } else { (Direction::In, source, in_.in_) };
+    let (direction, set, action, client) = if out.out >= in_.in_ {
+        (Direction::Out, destination, out.out, keys.source)
+    } else {
+        (Direction::In, source, in_.in_, keys.destination)
+    };
     let reason = match action {
         0 => return Decision::unlisted(protocol),
         1 => Reason::Allowed,
         2 => Reason::Monitored,
         _ => Reason::Blocked,
     };
-    Decision { reason, protocol, direction, set }
+    Decision { reason, protocol, direction, set, client, network }
 }

@@ -11,7 +11,9 @@
 
 pub mod abi;
 pub mod decide;
+pub mod event;
 pub mod frame;
 pub mod lookup;
+pub mod meter;
 pub mod packet;
 pub mod scope;

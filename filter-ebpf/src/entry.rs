@@ -98,7 +98,7 @@ fn xdp<const RAW_IP: bool>(context: &XdpContext) -> u32 {
     // A tag that the device took out of the frame is out of an XDP program's reach before kernel 6.8.
     let meta = Meta { layer: layer(RAW_IP), device: context.ingress_ifindex() as u32, vlan: 0 };
     let decision = decide(&frame, &meta, &Maps);
-    maps::count(&decision, maps::ports(meta.device).ingress, frame.len() as u64);
+    maps::count(&decision, &frame, maps::ports(meta.device).ingress, false, frame.len() as u64);
     trace!(context, &frame, layer(RAW_IP), decision);
     match decision.verdict() {
         Verdict::Pass => xdp_action::XDP_PASS,
@@ -117,7 +117,8 @@ fn tc<const RAW_IP: bool, const EGRESS: bool>(context: &TcContext) -> i32 {
     let meta = Meta { layer: layer(RAW_IP), device: ifindex(context), vlan: taken_tag(context) };
     let decision = decide(&frame, &meta, &Maps);
     let ports = maps::ports(meta.device);
-    maps::count(&decision, if EGRESS { ports.egress } else { ports.ingress }, u64::from(length));
+    let port = if EGRESS { ports.egress } else { ports.ingress };
+    maps::count(&decision, &frame, port, EGRESS, u64::from(length));
     trace!(context, &frame, layer(RAW_IP), decision);
     match decision.verdict() {
         Verdict::Pass => TC_ACT_UNSPEC,

@@ -1,11 +1,17 @@
 //! The maps, and the ruleset as the decision reads it from them. Layouts are `filter_common`'s; sizes come at load.
 
+use core::hint::black_box;
+
 use aya_ebpf::Global;
-use aya_ebpf::btf_maps::{Array, PerCpuArray};
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
+use aya_ebpf::btf_maps::{Array, LruPerCpuHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
-use filter_common::abi::{Hits, LastDecision, Ports, Seen, SetActions};
+use filter_common::abi::{Client, ClientKey, Count, Event, Hit, Hits, LastDecision, Meter, Ports, Seen, SetActions};
 use filter_common::decide::{Decision, Reason, Ruleset};
+use filter_common::frame::Frame;
 use filter_common::lookup::{Block4, Block6, Root, Tables};
+use filter_common::meter;
 use filter_common::scope::{ClassTable, Dimension, Scopes, Words};
 
 // Not BPF_F_RDONLY_PROG: on a frozen map with that flag and more than one element the verifier refuses every read at a
@@ -33,6 +39,14 @@ static HITS: PerCpuArray<Hits, 1> = PerCpuArray::new();
 #[btf_map]
 static SEEN: PerCpuArray<Seen, 1> = PerCpuArray::new();
 #[btf_map]
+static CLIENTS: LruPerCpuHashMap<ClientKey, Client, 1> = LruPerCpuHashMap::new();
+#[btf_map]
+static EVENTS: RingBuf<Event, 4096> = RingBuf::new();
+#[btf_map]
+static METERS: PerCpuArray<Meter, 1> = PerCpuArray::new();
+#[btf_map]
+static HIT: PerCpuArray<Hit, 1> = PerCpuArray::new();
+#[btf_map]
 static LAST: Array<LastDecision, 1> = Array::new();
 
 // Constants of one load: the verifier knows their values and drops the branches they close.
@@ -48,6 +62,22 @@ static TRACE: Global<u32> = Global::new(0);
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
 static RECORD: Global<u32> = Global::new(0);
+#[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+static COUNT_CLIENTS: Global<u32> = Global::new(0);
+#[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+static COARSE_CLOCK: Global<u32> = Global::new(0);
+#[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+static EVENT_INTERVAL: Global<u64> = Global::new(0);
+#[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
+// SAFETY: no other symbol of the object has this name.
+#[unsafe(no_mangle)]
+static EVENT_BURST: Global<u64> = Global::new(0);
 
 /// The ruleset of this generation.
 pub(crate) struct Maps;
@@ -104,25 +134,28 @@ pub(crate) fn ports(ifindex: u32) -> Ports {
     PORTS.get(ifindex).copied().unwrap_or_default()
 }
 
-/// Counts a frame of `bytes` bytes. Counters are per CPU, so plain additions are exact and no cache line is shared.
+/// Counts a frame of `bytes` bytes that was met at `port`, and reports it where it is worth it. Counters are per CPU, so
+/// plain additions are exact and no cache line is shared.
 #[inline(always)]
-pub(crate) fn count(decision: &Decision, port: u32, bytes: u64) {
+pub(crate) fn count<F: Frame + ?Sized>(decision: &Decision, frame: &F, port: u32, egress: bool, bytes: u64) {
     if let Some(seen) = SEEN.get_ptr_mut(port) {
         #[expect(unsafe_code, reason = "a counter is written in place")]
         // SAFETY: the element is this CPU's, and no other program of weir runs on this CPU until this one returns.
         let seen = unsafe { &mut *seen };
-        seen.packets[decision.protocol as usize & 3] += 1;
+        seen.packets[masked::<3>(decision.protocol as u32)] += 1;
         seen.bytes += bytes;
     }
     if decision.reason as u32 != Reason::Unlisted as u32 {
-        let place = decision.set * PORT_CAPACITY.load() + port;
-        if let Some(hits) = HITS.get_ptr_mut(place) {
-            #[expect(unsafe_code, reason = "a counter is written in place")]
+        if let Some(hit) = HIT.get_ptr_mut(0) {
+            #[expect(unsafe_code, reason = "the element is written in place")]
             // SAFETY: as above.
-            let hits = unsafe { &mut *hits };
-            let count = &mut hits.counts[Hits::index(decision.direction as u32, decision.protocol as u32) & 3];
-            count.packets += 1;
-            count.bytes += bytes;
+            let hit = unsafe {
+                hit.write(decision.hit(port, egress, bytes as u32));
+                // What was written is read back, not remembered: the verifier walks what follows once, not once for each
+                // way by which a decision is reached. Without this it walks seven times as many instructions.
+                &*black_box(hit)
+            };
+            count_hit(hit, frame);
         }
     }
     if RECORD.load() != 0 {
@@ -133,6 +166,94 @@ pub(crate) fn count(decision: &Decision, port: u32, bytes: u64) {
                 *last = decision.record();
             }
         }
+    }
+}
+
+/// The lower bits of an index. LLVM knows from the enums' values that they are all there is, and leaves the mask out; the
+/// verifier has forgotten by then, and wants it.
+#[inline(always)]
+fn masked<const MASK: u32>(index: u32) -> usize {
+    (black_box(index) & MASK) as usize
+}
+
+/// Counts a listed packet: for its set, for its client, and as an event.
+#[inline(always)]
+fn count_hit<F: Frame + ?Sized>(hit: &Hit, frame: &F) {
+    let now = now();
+    let place = hit.set * PORT_CAPACITY.load() + hit.port;
+    if let Some(hits) = HITS.get_ptr_mut(place) {
+        #[expect(unsafe_code, reason = "a counter is written in place")]
+        // SAFETY: as in `count`.
+        let hits = unsafe { &mut *hits };
+        add(&mut hits.counts[Hits::index(hit.direction, hit.v6)], hit);
+        hits.last = now;
+    }
+    if let Some(meter) = METERS.get_ptr_mut(0) {
+        #[expect(unsafe_code, reason = "a counter is written in place")]
+        // SAFETY: as in `count`.
+        let meter = unsafe { &mut *meter };
+        if COUNT_CLIENTS.load() != 0 && hit.is_final() {
+            count_client(hit, meter, now);
+        }
+        if EVENT_INTERVAL.load() != 0 && hit.is_reported() {
+            report(hit, frame, meter, now);
+        }
+    }
+}
+
+/// Counts a packet for its client, which gets a place where it has none.
+#[inline(always)]
+fn count_client(hit: &Hit, meter: &mut Meter, now: u64) {
+    let [high, low] = hit.client;
+    let key = ClientKey { high, low, set: hit.set, hook: hit.port * 2 + hit.v6 };
+    let direction = hit.direction as usize & 1;
+    if let Some(client) = CLIENTS.get_ptr_mut(&key) {
+        #[expect(unsafe_code, reason = "a counter is written in place")]
+        // SAFETY: as in `count`. Where another CPU gives the place away meanwhile, the packet is lost to clients, and only
+        // to them.
+        let client = unsafe { &mut *client };
+        add(&mut client.counts[direction], hit);
+    } else if meter::admits(&mut meter.client_due, now, meter::CLIENT_INTERVAL, meter::CLIENT_BURST) {
+        let share = |mine: u64| Count { packets: mine, bytes: mine * u64::from(hit.length) };
+        let client = Client { since: now, counts: [share(1 - direction as u64), share(direction as u64)] };
+        // Where another CPU was faster, this sets this CPU's part of the value.
+        match CLIENTS.insert(&key, &client, 0) {
+            Ok(()) => meter.placed += 1,
+            Err(_) => meter.crowded += 1,
+        }
+    } else {
+        meter.crowded += 1;
+    }
+}
+
+/// Reports a packet, unless too many are.
+#[inline(always)]
+fn report<F: Frame + ?Sized>(hit: &Hit, frame: &F, meter: &mut Meter, now: u64) {
+    if !meter::admits(&mut meter.event_due, now, EVENT_INTERVAL.load(), EVENT_BURST.load()) {
+        meter.suppressed += 1;
+        return;
+    }
+    // Nobody is woken: user space looks several times a second.
+    match EVENTS.output(Event::new(frame, hit, now), BPF_RB_NO_WAKEUP.into()) {
+        Ok(()) => meter.reported += 1,
+        Err(_) => meter.lost += 1,
+    }
+}
+
+#[inline(always)]
+fn add(count: &mut Count, hit: &Hit) {
+    count.packets += 1;
+    count.bytes += u64::from(hit.length);
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`, as of the last timer tick where the kernel tells that (5.11): it is several times
+/// cheaper, and a few milliseconds do not matter.
+#[inline(always)]
+fn now() -> u64 {
+    #[expect(unsafe_code, reason = "a helper of the kernel without arguments")]
+    // SAFETY: they read a clock.
+    unsafe {
+        if COARSE_CLOCK.load() != 0 { bpf_ktime_get_coarse_ns() } else { bpf_ktime_get_ns() }
     }
 }
 

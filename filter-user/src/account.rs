@@ -39,6 +39,19 @@ pub struct Interval {
     pub seen: BTreeMap<String, Tally>,
 }
 
+impl Interval {
+    /// Adds the interval that came next.
+    pub fn extend(&mut self, next: Self) {
+        self.end = next.end;
+        for (account, tally) in next.accounts {
+            *self.accounts.entry(account).or_default() += tally;
+        }
+        for (device, tally) in next.seen {
+            *self.seen.entry(device).or_default() += tally;
+        }
+    }
+}
+
 /// How weir stands: written down whenever it changes, so that a report can show what was in force, and every gap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {

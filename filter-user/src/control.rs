@@ -39,6 +39,13 @@ pub enum Request {
     },
     /// End a pause.
     Resume,
+    /// Write down everything that was counted until now.
+    Flush,
+    /// The latest drops.
+    Recent {
+        /// How many, at most.
+        limit: usize,
+    },
     /// Ask every source now.
     Update {
         /// Sources whose copies are taken over whatever the gates say.
@@ -49,11 +56,6 @@ pub enum Request {
         /// The address.
         address: IpAddr,
     },
-    /// The latest drops and would-be drops.
-    Recent {
-        /// How many, at most.
-        limit: usize,
-    },
 }
 
 /// What the daemon answers.
@@ -62,12 +64,12 @@ pub enum Request {
 pub enum Answer {
     /// The status asked for.
     Status(Box<Status>),
+    /// The drops asked for, the latest first.
+    Recent(Vec<Event>),
     /// Everything is detached.
     Stopped,
     /// What happens to packets to and from the address.
     Explained(Box<Explained>),
-    /// The latest drops and would-be drops, the latest first.
-    Recent(Vec<Event>),
     /// It was done, in one line.
     Done(String),
     /// The request was not served, and why.

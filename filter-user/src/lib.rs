@@ -7,7 +7,9 @@
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
 //! - [`http`] serves the page and the JSON API.
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
-//!   what the counters mean, [`tally`] what they count, [`account`] what was counted when, [`history`] keeps it.
+//!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
+//! - [`ledger`] keeps the books of what was counted, [`history`] writes them down, [`render`] shows them, [`seal`] signs
+//!   that; [`events`] are single drops.
 
 pub mod account;
 pub mod capture;
@@ -23,12 +25,15 @@ pub mod fetch;
 pub mod flows;
 pub mod history;
 pub mod http;
+pub mod ledger;
 pub mod liveness;
 pub mod network;
 pub mod prefix;
 pub mod process;
+pub mod render;
 pub mod report;
 pub mod ruleset;
+pub mod seal;
 pub mod source;
 pub mod store;
 pub mod tally;

@@ -152,6 +152,11 @@ fn read_link(link: &[u8]) -> Option<Device> {
     }
 }
 
+/// This host's name, as the kernel has it (hostname(7)).
+pub fn host_name() -> io::Result<String> {
+    fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim_end().to_owned())
+}
+
 /// What the never-block set must know of this host.
 pub fn host() -> io::Result<Host> {
     let mut host = Host::default();

@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::sys::utsname::uname;
 
 /// Where the daemon keeps its socket and pins, unless it is told otherwise.
 pub const RUN_DIR: &str = "/run/weir";
@@ -57,10 +58,39 @@ impl RunDir {
             Err((_, error)) => return Err(failed(error.into())),
         };
         let run_dir = Self { path: path.into(), _lock: lock };
-        // Whoever held the lock before did not get to clean up.
-        run_dir.clear();
-        run_dir.mount()?;
+        let _ = fs::remove_file(socket(path));
+        if !run_dir.is_mounted() {
+            let _ = fs::remove_file(run_dir.kept());
+            run_dir.mount()?;
+        }
         Ok(run_dir)
+    }
+
+    /// What a daemon that did not get to clean up had written down beside its pins; its pins are there, too.
+    #[must_use]
+    pub fn left(&self) -> Option<Vec<u8>> {
+        fs::read(self.kept()).ok()
+    }
+
+    /// Removes what an earlier daemon left.
+    pub fn empty(&self) -> Result<(), RunDirError> {
+        self.clear();
+        self.mount()
+    }
+
+    /// Writes down, as a whole, what is needed to make sense of the pins.
+    pub fn keep(&self, bytes: &[u8]) -> io::Result<()> {
+        let fresh = self.path.join("counters.new");
+        fs::write(&fresh, bytes)?;
+        fs::rename(fresh, self.kept())
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.path.join("counters.json")
+    }
+
+    fn is_mounted(&self) -> bool {
+        statfs(&self.pins()).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
     }
 
     fn mount(&self) -> Result<(), RunDirError> {
@@ -77,16 +107,17 @@ impl RunDir {
         self.path.join("bpf")
     }
 
-    /// Removes the socket, the pins and their mount.
+    /// Removes the socket, the pins with their mount, and what was kept beside them.
     fn clear(&self) {
         let pins = self.pins();
         // Unmounting removes the pins of a mount of its own; there is nothing to do about a failure but go on.
-        while statfs(&pins).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC) {
+        while self.is_mounted() {
             if umount2(&pins, MntFlags::MNT_DETACH).is_err() {
                 break;
             }
         }
         let _ = fs::remove_dir(&pins);
+        let _ = fs::remove_file(self.kept());
         let _ = fs::remove_file(socket(&self.path));
     }
 }
@@ -104,6 +135,15 @@ impl Drop for RunDir {
 #[must_use]
 pub fn socket(run_dir: &Path) -> PathBuf {
     run_dir.join("control.sock")
+}
+
+/// Whether the running kernel is of version `major.minor` or later.
+#[must_use]
+pub fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let Ok(name) = uname() else { return false };
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
 
 /// Lifts the limit on locked memory, which kernels before 5.11 count BPF maps against.

@@ -1,12 +1,17 @@
 //! What the counters mean: totals by rule, as `status` and `replay` show them. Pure; the JSON shapes are documented in
 //! docs/json.md and stay stable.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use filter_common::abi::ClientKey;
 use filter_common::decide::{Action, Direction};
 use serde::{Deserialize, Serialize};
 
 use crate::controller::{ListState, ListStatus};
+use crate::events::Tallied;
+use crate::ledger;
 use crate::ruleset::parts::PartId;
 use crate::ruleset::resolve::Gap;
 use crate::ruleset::{RuleAction, RuleIdentity, Sets};
@@ -24,6 +29,9 @@ pub struct RuleTotals {
     /// Packets from the listed networks.
     #[serde(rename = "in")]
     pub in_: Tally,
+    /// When it was last met, Unix seconds, since the counters began in this kernel.
+    #[serde(default)]
+    pub last: Option<i64>,
     /// The rule is no longer in the configuration; its counters stay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retired: bool,
@@ -33,7 +41,14 @@ impl RuleTotals {
     /// Nothing counted yet.
     #[must_use]
     pub fn new(rule: &RuleIdentity, retired: bool) -> Self {
-        Self { name: rule.name.clone(), action: rule.action, out: Tally::default(), in_: Tally::default(), retired }
+        Self {
+            name: rule.name.clone(),
+            action: rule.action,
+            out: Tally::default(),
+            in_: Tally::default(),
+            last: None,
+            retired,
+        }
     }
 }
 
@@ -128,6 +143,77 @@ pub fn totals(
     all
 }
 
+/// Adds when each rule was last met; `last` has it by set, in Unix seconds.
+pub fn add_last(totals: &mut Totals, sets: &Sets, last: &BTreeMap<u32, i64>) {
+    for (&set, &at) in last {
+        for member in sets.rules_of(set) {
+            let same = |row: &&mut RuleTotals| row.name == member.name && row.action == member.action;
+            if let Some(row) = totals.rules.iter_mut().find(same) {
+                row.last = row.last.max(Some(at));
+            }
+        }
+    }
+}
+
+/// What one client met, over all devices, since it has its place in the kernel's table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTotals {
+    /// The end that is not listed.
+    pub client: IpAddr,
+    /// Packets dropped.
+    pub dropped: Tally,
+    /// Packets that only monitor rules matched.
+    pub monitored: Tally,
+    /// Listed packets that an allow rule passed.
+    pub allowed: Tally,
+}
+
+/// The kernel's table of clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTable {
+    /// Places; a client takes one for each set of rules and hook that it meets.
+    pub room: u32,
+    /// Places taken.
+    pub held: u64,
+    /// Places that were taken away for others.
+    pub evicted: u64,
+    /// Packets whose client got no place.
+    pub crowded: u64,
+}
+
+/// Clients that `status` shows, at most.
+const MOST_CLIENTS: usize = 100;
+
+/// Adds up the table of clients; the largest first, by bytes dropped, then monitored, then allowed.
+#[must_use]
+pub fn clients(
+    sets: &Sets,
+    ports: &BTreeMap<u32, (&str, bool)>,
+    places: &BTreeMap<ClientKey, (u64, [Tally; 2])>,
+) -> Vec<ClientTotals> {
+    let mut all: BTreeMap<IpAddr, ClientTotals> = BTreeMap::new();
+    for (key, (_, tallies)) in places {
+        let Some(&(_, egress)) = ports.get(&(key.hook / 2)) else { continue };
+        let client = ledger::address(key.high, key.low, key.hook % 2 == 1);
+        let actions = sets.actions().get(key.set as usize).copied().unwrap_or_default();
+        let zero =
+            ClientTotals { client, dropped: Tally::default(), monitored: Tally::default(), allowed: Tally::default() };
+        let row = all.entry(client).or_insert(zero);
+        for (action, &tally) in [actions.out, actions.in_].into_iter().zip(tallies) {
+            match action {
+                3 => row.dropped += tally,
+                2 if !egress => row.monitored += tally,
+                1 if !egress => row.allowed += tally,
+                _ => {}
+            }
+        }
+    }
+    let mut rows: Vec<ClientTotals> = all.into_values().collect();
+    rows.sort_by_key(|row| Reverse((row.dropped.bytes, row.monitored.bytes, row.allowed.bytes)));
+    rows.truncate(MOST_CLIENTS);
+    rows
+}
+
 /// One device as `status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceStatus {
@@ -178,6 +264,10 @@ pub struct Enforced {
     pub seen: Tally,
     /// The counters.
     pub totals: Totals,
+    /// The largest clients.
+    pub clients: Vec<ClientTotals>,
+    /// The table that they are in.
+    pub client_table: ClientTable,
     /// What is not in force, one line each.
     pub degraded: Vec<String>,
 }
@@ -234,6 +324,15 @@ pub struct Status {
     pub seen: Tally,
     /// Every counter that is not zero.
     pub counters: Vec<Counter>,
+    /// The clients that met most, since each has its place in the kernel's table.
+    #[serde(default)]
+    pub clients: Vec<ClientTotals>,
+    /// That table.
+    #[serde(default)]
+    pub client_table: ClientTable,
+    /// Single drops reported and left out.
+    #[serde(default)]
+    pub events: Tallied,
     /// The documents of named sources.
     #[serde(default)]
     pub lists: Vec<ListStatus>,

@@ -14,6 +14,8 @@ use crate::ruleset::parts::{Copies, PartId, parts};
 use crate::source::copy::Copy;
 use crate::source::{self, Need, SourceError};
 
+pub mod reports;
+
 /// Where copies and what must survive a restart are kept, unless the daemon is told otherwise.
 pub const STATE_DIR: &str = "/var/lib/weir";
 
@@ -58,6 +60,17 @@ fn remedy(error: &io::Error) -> String {
         io::ErrorKind::IsADirectory => "it is a directory; name a file in it".into(),
         _ => error.to_string(),
     }
+}
+
+/// Makes a directory for what is kept, where it is missing.
+pub fn directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
+}
+
+/// True on OpenWrt, whose disk is a flash chip that every write wears out.
+#[must_use]
+pub fn is_flash_router() -> bool {
+    Path::new("/etc/openwrt_release").exists()
 }
 
 /// Reads one file.
@@ -204,19 +217,37 @@ impl Store {
 /// Replaces a file as a whole: whoever reads it finds the old content or the new one, also after a power cut.
 fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-    let fresh = directory.join(format!("{name}.new"));
+    stage(directory, name, bytes)?;
+    settle(directory, name)
+}
+
+/// Writes what is to replace a file, to disk and beside it.
+fn stage(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let fresh = fresh(directory, name);
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&fresh, directory.join(name))?;
-        File::open(directory)?.sync_all()
+        file.sync_all()
     })();
     if written.is_err() {
         // A full disk is not to be kept full by half a file.
         let _ = fs::remove_file(&fresh);
     }
     written
+}
+
+/// Puts what was staged in the file's place.
+fn settle(directory: &Path, name: &str) -> io::Result<()> {
+    let fresh = fresh(directory, name);
+    let settled = fs::rename(&fresh, directory.join(name)).and_then(|()| File::open(directory)?.sync_all());
+    if settled.is_err() {
+        let _ = fs::remove_file(&fresh);
+    }
+    settled
+}
+
+fn fresh(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.new"))
 }
 
 /// What the name of the copy before the last one ends in.

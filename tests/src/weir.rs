@@ -121,7 +121,13 @@ impl Weir {
     /// Starts `weir run` with the arguments and waits until every device is attached.
     #[must_use]
     pub fn start<A: AsRef<OsStr>>(netns: &Netns, arguments: impl IntoIterator<Item = A>) -> Self {
-        let mut weir = Self::launch(netns, arguments);
+        Self::start_in(netns, Scratch::new(), arguments)
+    }
+
+    /// Likewise, in the directory of a daemon that ended: with what it left in its run and state directories.
+    #[must_use]
+    pub fn start_in<A: AsRef<OsStr>>(netns: &Netns, scratch: Scratch, arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut weir = Self::launch_in(netns, scratch, arguments);
         let started = Instant::now();
         while !weir.is_attached() {
             let exited = weir.child.try_wait().unwrap();
@@ -136,7 +142,10 @@ impl Weir {
     /// Starts `weir run` and does not wait: for runs that must fail.
     #[must_use]
     pub fn launch<A: AsRef<OsStr>>(netns: &Netns, arguments: impl IntoIterator<Item = A>) -> Self {
-        let scratch = Scratch::new();
+        Self::launch_in(netns, Scratch::new(), arguments)
+    }
+
+    fn launch_in<A: AsRef<OsStr>>(netns: &Netns, scratch: Scratch, arguments: impl IntoIterator<Item = A>) -> Self {
         let arguments: Vec<OsString> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
         let log = |name: &str| File::create(scratch.path().join(name)).unwrap();
         let mut command = netns.command(binary());
@@ -252,6 +261,22 @@ impl Weir {
     /// Sends a signal to the daemon.
     pub fn signal(&self, signal: Signal) {
         signal::kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Kills the daemon, as a crash would; gives its directory for the next one.
+    #[must_use]
+    pub fn kill(mut self) -> Scratch {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::take(&mut self.scratch)
+    }
+
+    /// Ends the daemon in order; gives its directory for the next one.
+    #[must_use]
+    pub fn end(mut self) -> Scratch {
+        let status = self.stop();
+        assert!(status.success(), "{status:?}\n{}", self.stderr());
+        std::mem::take(&mut self.scratch)
     }
 
     /// Ends the daemon with `weir stop` and gives its exit status.

@@ -58,7 +58,7 @@ impl Library {
         let all = router.enter(|| network::devices().unwrap());
         let wanted = |name: &&str| Wanted { device: all[*name].clone(), kinds: vec![kind], egress: false };
         let wanted = devices.iter().map(wanted).collect();
-        let datapath = Datapath::new(run_dir.pins(), false);
+        let datapath = Datapath::new(run_dir.pins(), false, 64);
         let mut library = Self { datapath, sets: Sets::default(), wanted, _run_dir: run_dir, _scratch: scratch };
         library.publish(router, TIKTOK);
         library
@@ -68,7 +68,10 @@ impl Library {
         let config = Config::parse(File::new("test.toml"), rules.as_bytes(), Catalog::embedded()).unwrap();
         let rules = resolve(&config, &Copies::new()).unwrap().rules();
         let ruleset = compile(&rules, &Guard::default(), &mut self.sets, &BTreeMap::new()).unwrap();
-        let refusals = router.enter(|| self.datapath.publish(&ruleset, &self.wanted).unwrap());
+        let refusals = router.enter(|| {
+            let staged = self.datapath.stage(&ruleset, &self.wanted).unwrap();
+            self.datapath.publish(staged, &self.wanted).unwrap()
+        });
         assert!(refusals.is_empty(), "{refusals:?}");
     }
 
@@ -167,7 +170,7 @@ fn a_filter_on_clsact_drops_is_replaced_in_place_and_goes_with_its_datapath() {
     library.publish(&path.router, TIKTOK);
     drops_the_listed(&path, "clsact, back again");
     let sets = u32::try_from(library.sets.len()).unwrap();
-    assert!(library.datapath.hits(sets).unwrap().values().map(|tally| tally.packets).sum::<u64>() >= 12);
+    assert!(library.datapath.hits(sets).unwrap().tallies.values().map(|tally| tally.packets).sum::<u64>() >= 12);
     library.stop(&path.router);
     assert!(is_bare(&path.router, "lan0") && is_bare(&path.router, "wan0"), "{}", shown("lan0"));
     passes_everything(&path, "after");

@@ -18,6 +18,7 @@ mod explain;
 mod generate;
 mod plan;
 mod replay;
+mod report;
 mod run;
 mod selection;
 mod status;
@@ -52,6 +53,7 @@ enum Verb {
     Fetch(apply::Fetch),
     Catalog(catalog::Catalog),
     Replay(replay::Replay),
+    Report(report::ShowReport),
     Status(status::ShowStatus),
     Stop(stop::Stop),
     Completion(generate::Completion),
@@ -81,6 +83,7 @@ pub fn main() -> ExitCode {
         Verb::Fetch(_) => apply::Fetch::execute(),
         Verb::Catalog(verb) => verb.execute(),
         Verb::Replay(verb) => verb.execute(),
+        Verb::Report(verb) => verb.execute(),
         Verb::Status(verb) => verb.execute(),
         Verb::Stop(verb) => verb.execute(),
         Verb::Completion(verb) => verb.execute(),

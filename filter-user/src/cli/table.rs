@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::controller::{ListStatus, day};
 use crate::report::{RuleTotals, Status};
-use crate::tally::Tally;
+pub(super) use crate::tally::bytes;
+use crate::tally::{Tally, share};
 
 /// One line with the totals.
 pub(super) fn line(status: &Status) -> String {
@@ -114,21 +115,4 @@ pub(super) fn rules(rules: &[RuleTotals], resting: &[String]) -> String {
         );
     }
     text
-}
-
-/// A byte count in the largest unit that leaves at least one digit before the point.
-pub(super) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let name = UNITS.get(unit).copied().unwrap_or("B");
-    if unit == 0 { format!("{count} {name}") } else { format!("{value:.1} {name}") }
-}
-
-fn share(part: u64, whole: u64) -> String {
-    if whole == 0 { "0 %".into() } else { format!("{:.1} %", part as f64 * 100.0 / whole as f64) }
 }

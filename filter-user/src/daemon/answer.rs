@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::{Asked, Daemon, explain};
 use crate::control::{Answer, MAX_PAUSE, Request};
 use crate::controller::Event;
-use crate::report::Status;
+use crate::report::{DeviceStatus, Status};
 
 impl Daemon<'_> {
     /// Serves a client; gives its reply back where it asks for the end.
@@ -51,8 +52,13 @@ impl Daemon<'_> {
             }
             Request::Pause { .. } => Answer::Error(format!("a pause takes 1 s to {} h", MAX_PAUSE.as_secs() / 3600)),
             Request::Resume => done(self.happens(Event::Resume), "resumed: block rules block".into()),
+            Request::Flush => {
+                self.post();
+                self.evidence.settle();
+                Answer::Done("written".into())
+            }
+            Request::Recent { limit } => Answer::Recent(self.evidence.recent().latest(limit)),
             Request::Update { accept } => self.update(accept),
-            Request::Recent { limit } => Answer::Recent(self.recent.latest(limit)),
         };
         // A client that went away gets none.
         drop(reply.send(answer));
@@ -76,6 +82,35 @@ impl Daemon<'_> {
         }
     }
 
+    /// Has everything written that was counted until now.
+    pub(super) fn post(&mut self) {
+        match self.enforcement.devices() {
+            Ok(devices) => self.post_as(&devices),
+            Err(problem) => warn!("counters cannot be read: {problem:#}"),
+        }
+    }
+
+    fn post_as(&mut self, devices: &[DeviceStatus]) {
+        let now = self.clock.now();
+        let paused = self.controller.paused(now).is_some();
+        let standing = self.evidence.standing(&self.enforcement, devices, paused);
+        self.evidence.post(&self.enforcement, standing, now);
+    }
+
+    /// Detaches from every device, and has the last packet written. Gives the last status, with the devices as they were.
+    pub(super) fn finish(&mut self) -> anyhow::Result<Status> {
+        let devices = self.enforcement.devices()?;
+        self.enforcement.detach();
+        self.enforcement.flush_trace();
+        self.evidence.pass_events(&mut self.enforcement);
+        self.post_as(&devices);
+        let mut status = self.status()?;
+        for (now, before) in status.devices.iter_mut().zip(devices) {
+            *now = DeviceStatus { seen: now.seen, parsed: now.parsed, ..before };
+        }
+        Ok(status)
+    }
+
     pub(super) fn status(&self) -> anyhow::Result<Status> {
         let now = self.clock.now();
         let mut enforced = self.enforcement.status()?;
@@ -85,6 +120,7 @@ impl Daemon<'_> {
             .degraded
             .extend(unsaved.map(|what| format!("{what} cannot be stored in {directory}: a restart would not find it")));
         enforced.degraded.extend(self.server.problem());
+        enforced.degraded.extend(self.evidence.degraded());
         let live = self.controller.live();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -100,6 +136,9 @@ impl Daemon<'_> {
             allowed: enforced.totals.allowed,
             seen: enforced.seen,
             counters: enforced.totals.counters,
+            clients: enforced.clients,
+            client_table: enforced.client_table,
+            events: self.evidence.tallied(&self.enforcement),
             lists: self.controller.lists(now),
             degraded: enforced.degraded,
             resting: live.map(|policy| policy.resting.iter().cloned().collect()).unwrap_or_default(),

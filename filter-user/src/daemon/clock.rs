@@ -1,6 +1,8 @@
-//! The two clocks as the controller wants them. The only place of the daemon that reads them.
+//! The clocks as the controller and the evidence want them. The only place of the daemon that reads them.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
 
 use crate::controller::Moment;
 
@@ -23,4 +25,13 @@ impl Clock {
 fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Unix microseconds at which `CLOCK_MONOTONIC` was 0, as the clocks stand now.
+pub(super) fn boot_micros() -> i64 {
+    let micros = |clock| {
+        clock_gettime(clock)
+            .map_or(0, |time| time.tv_sec().saturating_mul(1_000_000).saturating_add(time.tv_nsec() / 1000))
+    };
+    micros(ClockId::CLOCK_REALTIME).saturating_sub(micros(ClockId::CLOCK_MONOTONIC))
 }

@@ -2,32 +2,41 @@
 //! what is published nor when a source is asked.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
+use crate::account::ListVersion;
 use crate::config::Config;
 use crate::controller::Policy;
-use crate::datapath::attach::{AttachKind, Attached};
+use crate::datapath::adopt;
+use crate::datapath::attach::AttachKind;
 use crate::datapath::publish::{Datapath, Wanted};
 use crate::datapath::trace::Trace;
+use crate::ledger::{Ledger, Reading};
 use crate::liveness::{State, Watch};
 use crate::network;
-use crate::report::{self, DeviceStatus, Enforced};
+use crate::process::RunDir;
+use crate::report;
+use crate::ruleset::versions::versions;
 use crate::ruleset::{self, RuleIdentity, Sets};
-use crate::tally::Tally;
 
 /// What is enforced.
 pub(super) struct Enforcement {
-    datapath: Datapath,
-    sets: Sets,
-    rules: Vec<RuleIdentity>,
-    policy: Option<Arc<Policy>>,
-    generation: u64,
-    table_bytes: u64,
-    watches: BTreeMap<String, Watch>,
+    pub(super) datapath: Datapath,
+    run_dir: RunDir,
+    pub(super) sets: Sets,
+    /// What was counted before the datapath's maps were made.
+    pub(super) base: Reading,
+    pub(super) rules: Vec<RuleIdentity>,
+    pub(super) policy: Option<Arc<Policy>>,
+    pub(super) generation: u64,
+    pub(super) table_bytes: u64,
+    pub(super) watches: BTreeMap<String, Watch>,
     /// Attach kinds that were taken but did not run, by device.
     dead: BTreeMap<String, Vec<AttachKind>>,
     /// Devices that went away while attached, and the index at which they came back and were tried.
@@ -35,16 +44,36 @@ pub(super) struct Enforcement {
     /// What the live policy was warned of: each is told once.
     warned: Vec<String>,
     /// Parts of rules that are not in force, one line each.
-    degraded: Vec<String>,
+    pub(super) degraded: Vec<String>,
+    /// The lists and documents in force.
+    pub(super) lists: Vec<ListVersion>,
     traces: bool,
     trace: Option<Trace>,
 }
 
 impl Enforcement {
-    pub(super) fn new(datapath: Datapath, traces: bool) -> Self {
-        Self {
+    /// Enforces nothing yet. Goes on with the counters of a daemon that was killed; else with those in `books`. There is
+    /// room for `clients` clients.
+    pub(super) fn new(run_dir: RunDir, traces: bool, clients: u32, books: &Ledger) -> anyhow::Result<Self> {
+        let adopted = run_dir.left().map(|kept| adopt(&kept, run_dir.pins(), traces));
+        let (datapath, sets, base) = match adopted {
+            Some(Ok((datapath, sets, base))) => {
+                warn!("an earlier weir did not end in order: its counters go on");
+                (datapath, sets, Some(base))
+            }
+            failed => {
+                if let Some(Err(problem)) = failed {
+                    error!("the counters of an earlier weir that did not end in order are lost: {problem:#}");
+                }
+                run_dir.empty()?;
+                (Datapath::new(run_dir.pins(), traces, clients), Sets::default(), None)
+            }
+        };
+        let mut enforcement = Self {
             datapath,
-            sets: Sets::default(),
+            run_dir,
+            sets,
+            base: Reading::default(),
             rules: Vec::new(),
             policy: None,
             generation: 0,
@@ -54,9 +83,27 @@ impl Enforcement {
             lost: BTreeMap::new(),
             warned: Vec::new(),
             degraded: Vec::new(),
+            lists: Vec::new(),
             traces,
             trace: None,
-        }
+        };
+        enforcement.reopen(base.as_ref().unwrap_or(books));
+        Ok(enforcement)
+    }
+
+    /// Counts on from `books`.
+    fn reopen(&mut self, books: &Ledger) {
+        let datapath = &mut self.datapath;
+        self.base = books.reopen(&mut self.sets, |hook| datapath.port_of(&hook.device, hook.egress));
+    }
+
+    /// Writes down what the counters mean, before there is anything to count.
+    fn keep_names(&self) -> anyhow::Result<()> {
+        let names = self.hooks();
+        let mut base = Ledger::default();
+        base.post(&self.base, self.names(&names), 0, 0);
+        let kept = Kept { datapath: self.datapath.kept(), sets: self.sets.export(), base };
+        self.run_dir.keep(&serde_json::to_vec(&kept)?).context("cannot write to the run directory")
     }
 
     /// Makes `policy` live, or leaves everything as it is.
@@ -71,9 +118,14 @@ impl Enforcement {
         let identities: Vec<RuleIdentity> = rules.iter().map(|rule| rule.identity.clone()).collect();
         let in_force: Vec<_> = rules.into_iter().filter(|rule| policy.is_awake(rule)).collect();
         let devices = network::indices().context("cannot list the network devices")?;
+        let lists = versions(&in_force, &policy.copies);
         let ruleset = ruleset::compile(&in_force, &guard, &mut self.sets, &devices)?;
         let wanted = self.wanted(config)?;
-        let refusals = self.datapath.publish(&ruleset, &wanted)?;
+        let events = &config.evidence.events;
+        self.datapath.set_events(events.rate, events.burst);
+        let staged = self.datapath.stage(&ruleset, &wanted)?;
+        self.keep_names()?;
+        let refusals = self.datapath.publish(staged, &wanted)?;
         for warning in resolved.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
             warn!("{warning}");
         }
@@ -87,6 +139,7 @@ impl Enforcement {
         self.policy = Some(Arc::clone(policy));
         self.warned = resolved.warnings;
         self.degraded = report::degraded(&resolved.gaps);
+        self.lists = lists;
         let attached = |name: &str| self.datapath.attached().iter().any(|attached| attached.device.name == name);
         let wanted = |name: &str| config.interfaces.iter().any(|interface| interface.name == name);
         self.lost.retain(|name, _| wanted(name) && !attached(name));
@@ -171,13 +224,6 @@ impl Enforcement {
         Ok(())
     }
 
-    /// Packets and bytes that the program saw on a device's ingress.
-    fn seen(&self, device: &str) -> anyhow::Result<(u64, report::Parsed, u64)> {
-        let port = self.datapath.ports(device).unwrap_or_default().ingress;
-        let seen = self.datapath.seen(port).context("cannot read the counters")?;
-        Ok((seen.packets.iter().sum(), seen.packets.into(), seen.bytes))
-    }
-
     /// A device that goes away takes its programs along; when it comes back, it is attached anew.
     pub(super) fn check_devices(&mut self) {
         let Ok(devices) = network::devices() else { return };
@@ -242,46 +288,24 @@ impl Enforcement {
         }
     }
 
-    /// Detaches from every device.
-    pub(super) fn close(self) -> anyhow::Result<()> {
-        Ok(self.datapath.close()?)
+    /// Detaches from every device; the counters can still be read.
+    pub(super) fn detach(&mut self) {
+        self.datapath.detach_all();
     }
+}
 
-    /// What is enforced, and what was counted.
-    pub(super) fn status(&self) -> anyhow::Result<Enforced> {
-        let sets = u32::try_from(self.sets.len()).unwrap_or(u32::MAX);
-        let hits = self.datapath.hits(sets).context("cannot read the counters")?;
-        let ports = self.datapath.devices_by_port().map(|(port, name, egress)| (port, (name, egress))).collect();
-        let totals = report::totals(&self.rules, &self.sets, &ports, &hits);
-        let mut seen = Tally::default();
-        let interfaces = self.policy.as_ref().map_or(&[][..], |policy| &policy.config.interfaces);
-        let mut devices = Vec::with_capacity(interfaces.len());
-        for interface in interfaces {
-            let attached = self.datapath.attached().iter().find(|attached| attached.device.name == interface.name);
-            let (packets, parsed, bytes) = self.seen(&interface.name)?;
-            let device_seen = Tally { packets, bytes };
-            seen += device_seen;
-            let state = match (attached, self.watches.get(&interface.name).map(Watch::state)) {
-                (None, _) | (_, Some(State::Dead)) => "dead",
-                (_, Some(State::Live)) => "live",
-                _ => "unproven",
-            };
-            devices.push(DeviceStatus {
-                name: interface.name.clone(),
-                attach: attached.map_or_else(|| "none".into(), |attached| attached.kind.to_string()),
-                state: state.into(),
-                egress: attached.is_some_and(Attached::filters_egress),
-                seen: device_seen,
-                parsed,
-            });
-        }
-        Ok(Enforced {
-            generation: self.generation,
-            table_bytes: self.table_bytes,
-            devices,
-            seen,
-            totals,
-            degraded: self.degraded.clone(),
-        })
-    }
+/// What is kept in the run directory for a daemon that comes after a crash.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    datapath: adopt::Kept,
+    /// The rules of each set.
+    sets: Vec<Vec<RuleIdentity>>,
+    /// What was counted before the maps were made.
+    base: Ledger,
+}
+
+fn adopt(kept: &[u8], pins: PathBuf, traces: bool) -> anyhow::Result<(Datapath, Sets, Ledger)> {
+    let kept: Kept = serde_json::from_slice(kept).context("what it wrote down cannot be read")?;
+    let sets = Sets::restore(&kept.sets).context("its sets make no sense")?;
+    Ok((Datapath::adopt(pins, traces, &kept.datapath)?, sets, kept.base))
 }

@@ -3,8 +3,12 @@
 
 mod answer;
 mod clock;
+mod counting;
 mod enforcement;
+mod evidence;
 mod explain;
+mod recorder;
+mod sinks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
@@ -23,8 +27,6 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::control::{Answer, Client, Request};
 use crate::controller::{Command, ConfigText, Controller, Event, Level, Load, Outcome, Policy, Saved, Start, Waiting};
-use crate::datapath::publish::Datapath;
-use crate::events::Recent;
 use crate::fetch::{self, Question};
 use crate::http::Server;
 use crate::process::{self, RunDir};
@@ -34,6 +36,7 @@ use crate::source::copy::Copy;
 use crate::store::{self, Store};
 use clock::Clock;
 use enforcement::Enforcement;
+use evidence::Evidence;
 
 /// How a daemon runs.
 pub struct Settings<'a> {
@@ -65,15 +68,19 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     let mut signals = Signals::new()?;
     let (answers, mut answered) = mpsc::channel(16);
     let (requests, mut inbox) = mpsc::channel::<Asked>(16);
+    let clock = Clock::start();
+    let config = &given.0.evidence;
+    let evidence = Evidence::open(config, &settings.state_dir, &settings.run_dir, clock.now());
+    let enforcement = Enforcement::new(run_dir, settings.trace, config.counters.clients, evidence.ledger())?;
     let mut daemon = Daemon {
         settings,
-        clock: Clock::start(),
+        clock,
         controller: Controller::new(u64::from(std::process::id())),
-        enforcement: Enforcement::new(Datapath::new(run_dir.pins(), settings.trace), settings.trace),
+        enforcement,
+        evidence,
         store: Store::new(&settings.state_dir),
         unsaved: BTreeMap::new(),
         answers,
-        recent: Recent::default(),
         explaining: Arc::new(Semaphore::new(1)),
         server: Server::start(requests.clone(), &settings.state_dir, &settings.run_dir),
     };
@@ -89,6 +96,8 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     // The controller's clock: hosts are asked again a second after they answered, so a second is too coarse.
     let mut beat = interval(Duration::from_millis(250));
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut entry = interval(ENTRY);
+    entry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut trace = interval(Duration::from_millis(100));
     trace.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
@@ -119,14 +128,20 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
                     watch(&daemon.status()?);
                 }
             }
-            _ = beat.tick() => daemon.happens(Event::Tick).unwrap_or_default(),
+            _ = beat.tick() => {
+                daemon.happens(Event::Tick).unwrap_or_default();
+                daemon.evidence.pass_events(&mut daemon.enforcement);
+            }
+            _ = entry.tick() => {
+                daemon.post();
+                let now = daemon.clock.now();
+                daemon.evidence.pass_stats(&daemon.enforcement, now);
+            }
             _ = trace.tick(), if settings.trace => daemon.enforcement.flush_trace(),
         }
     };
-    let status = daemon.status()?;
-    daemon.enforcement.flush_trace();
-    daemon.enforcement.close()?;
-    drop(run_dir);
+    let status = daemon.finish()?;
+    drop(daemon);
     info!(generation = status.generation, "detached from every device");
     // Whoever else asked gets no answer any more.
     drop(inbox);
@@ -136,6 +151,9 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     }
     Ok(status)
 }
+
+/// How often the books are written to the history.
+const ENTRY: Duration = Duration::from_secs(10);
 
 /// How long the answer to whoever ended the daemon may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -188,12 +206,11 @@ struct Daemon<'a> {
     clock: Clock,
     controller: Controller,
     enforcement: Enforcement,
+    evidence: Evidence,
     store: Store,
     /// What the state directory should hold and does not, by what it is.
     unsaved: BTreeMap<String, Unsaved>,
     answers: mpsc::Sender<(PartId, Outcome)>,
-    /// The latest events, for clients.
-    recent: Recent,
     /// Lets one explanation be made after the other.
     explaining: Arc<Semaphore>,
     /// The page, the API and the metrics.

@@ -1,7 +1,9 @@
 //! The loaded program and its maps: the only importer of aya. Must not parse lists nor know the configuration's text.
 
+pub mod adopt;
 pub mod attach;
 pub mod counters;
+mod details;
 mod link;
 pub mod object;
 pub mod publish;

@@ -11,6 +11,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use filter_common::abi::{Ports, global, map};
 use filter_common::packet::Layer;
 
+use crate::process;
 use crate::ruleset::Ruleset;
 
 /// The BPF object, compiled from `filter-ebpf`.
@@ -90,10 +91,31 @@ pub struct Options<'a> {
     pub capacity: Capacity,
     /// Directory on a bpffs where the counter maps are pinned, so that the next generation finds them.
     pub pins: Option<&'a Path>,
+    /// What is counted and reported of single clients and packets.
+    pub detail: Detail,
     /// Log every decision.
     pub trace: bool,
     /// Keep the latest decision in the map `LAST`.
     pub record: bool,
+}
+
+/// What is counted and reported of single clients and packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// Places for clients; 0 counts none.
+    pub clients: u32,
+    /// Events a second that each CPU may report; 0 reports none.
+    pub events: u32,
+    /// How many of them may come at once.
+    pub burst: u32,
+}
+
+impl Detail {
+    /// Nanoseconds between two events, and those of a burst.
+    fn pace(self) -> (u64, u64) {
+        let interval = 1_000_000_000_u64.checked_div(self.events.into()).unwrap_or(0);
+        (interval, interval * u64::from(self.burst.saturating_sub(1)))
+    }
 }
 
 /// Room in the counter maps.
@@ -119,6 +141,9 @@ impl Object {
         let elements = |count: usize| u32::try_from(count.max(1)).unwrap_or(u32::MAX);
         let flag = |on: bool| u32::from(on);
         let (trace, record) = (flag(options.trace), flag(options.record));
+        let count_clients = flag(options.detail.clients != 0);
+        let (interval, burst) = options.detail.pace();
+        let coarse = flag(process::kernel_is_at_least(5, 11));
         let mut loader = EbpfLoader::new();
         loader
             // The object needs nothing from the kernel's BTF, which OpenWrt's kernels do not have.
@@ -132,12 +157,18 @@ impl Object {
             .map_max_entries(map::PORTS, last_index.saturating_add(1))
             .map_max_entries(map::HITS, options.capacity.sets.saturating_mul(options.capacity.ports))
             .map_max_entries(map::SEEN, options.capacity.ports)
+            .map_max_entries(map::CLIENTS, options.detail.clients.max(1))
+            .map_max_entries(map::EVENTS, if options.pins.is_none() { PAGE } else { EVENT_BUFFER })
             .map_max_entries("AYA_LOGS", if options.trace { TRACE_BUFFER } else { PAGE })
             .override_global(global::PORT_CAPACITY, &options.capacity.ports, true)
+            .override_global(global::COUNT_CLIENTS, &count_clients, true)
+            .override_global(global::COARSE_CLOCK, &coarse, true)
+            .override_global(global::EVENT_INTERVAL, &interval, true)
+            .override_global(global::EVENT_BURST, &burst, true)
             .override_global(global::TRACE, &trace, true)
             .override_global(global::RECORD, &record, true);
         if let Some(pins) = options.pins {
-            for name in [map::HITS, map::SEEN] {
+            for name in PINNED {
                 loader.map_pin_path(name, Cow::Owned(pins.join(name)));
             }
         }
@@ -211,6 +242,11 @@ pub(super) fn entry(hook: Hook, layer: Layer) -> &'static str {
     }
 }
 
+/// The maps that outlive a generation.
+pub(super) const PINNED: [&str; 5] = [map::HITS, map::SEEN, map::CLIENTS, map::EVENTS, map::METERS];
+
+/// Bytes for the events' ring buffer: 500 of them, far more than come between two looks.
+const EVENT_BUFFER: u32 = 1 << 16;
 /// Bytes for the trace's ring buffer while it is off: the least the kernel takes.
 const PAGE: u32 = 4096;
 /// Bytes for the trace's ring buffer while it is on.

@@ -9,14 +9,15 @@ use std::io;
 use std::path::PathBuf;
 
 use aya::maps::{MapError, PerCpuArray};
-use filter_common::abi::{Ports, Seen, map};
+use filter_common::abi::{ClientKey, Event, Meter, Ports, Seen, map};
 
 use super::attach::{AttachError, AttachKind, Attached};
-use super::counters::Counters;
-use super::object::{Capacity, LoadError, Object, Options};
+use super::counters::{Counters, Met};
+use super::details::Details;
+use super::object::{Capacity, Detail, LoadError, Object, Options};
 use crate::network::Device;
 use crate::ruleset::Ruleset;
-use crate::tally::{Key, Tally};
+use crate::tally::Tally;
 
 /// A device as the configuration wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +52,8 @@ pub enum PublishError {
 
 /// Ports of a device by name; port 0 counts devices that weir does not know.
 #[derive(Debug, Default)]
-struct PortNumbers {
-    by_name: BTreeMap<String, Ports>,
+pub(super) struct PortNumbers {
+    pub(super) by_name: BTreeMap<String, Ports>,
 }
 
 impl PortNumbers {
@@ -80,34 +81,61 @@ struct Change {
 
 /// The datapath: the programs on the devices, and the counters.
 pub struct Datapath {
-    pins: PathBuf,
+    pub(super) pins: PathBuf,
     trace: bool,
     attached: Vec<Attached>,
     object: Option<Object>,
-    ports: PortNumbers,
+    pub(super) ports: PortNumbers,
     /// The maps in use, and before them those that were outgrown.
-    counters: Vec<Counters>,
+    pub(super) counters: Vec<Counters>,
     /// Whether the maps in use are the pinned ones.
-    pinned: bool,
+    pub(super) pinned: bool,
+    pub(super) detail: Detail,
+    pub(super) details: Option<Details>,
 }
+
+/// A generation that is loaded, and not yet under any device.
+pub struct Staged(Object);
 
 /// Room for sets and ports to begin with; grown by doubling.
 const FIRST_SETS: u32 = 64;
 const FIRST_PORTS: u32 = 4;
 
 impl Datapath {
-    /// A datapath with nothing attached. `pins` is an empty directory on a bpffs.
+    /// A datapath with nothing attached. `pins` is an empty directory on a bpffs; there is room for `clients` clients for
+    /// as long as it is.
     #[must_use]
-    pub fn new(pins: PathBuf, trace: bool) -> Self {
-        let ports = PortNumbers::default();
-        Self { pins, trace, attached: vec![], object: None, ports, counters: vec![], pinned: false }
+    pub fn new(pins: PathBuf, trace: bool, clients: u32) -> Self {
+        let (ports, detail) = (PortNumbers::default(), Detail { clients, ..Detail::default() });
+        Self {
+            pins,
+            trace,
+            attached: vec![],
+            object: None,
+            ports,
+            counters: vec![],
+            pinned: false,
+            detail,
+            details: None,
+        }
     }
 
-    /// Makes `ruleset` live on exactly the devices `wanted`. Returns what was refused on the way, for the log.
+    /// How many events each CPU may report from the next publish on.
+    pub fn set_events(&mut self, a_second: u32, burst: u32) {
+        self.detail = Detail { events: a_second, burst, ..self.detail };
+    }
+
+    /// Loads `ruleset` for the devices `wanted`. What counts its packets is pinned and in [`Datapath::kept`] then.
+    pub fn stage(&mut self, ruleset: &Ruleset, wanted: &[Wanted]) -> Result<Staged, PublishError> {
+        self.load(ruleset, wanted).map(Staged)
+    }
+
+    /// Makes a generation live on exactly the devices `wanted`, for which it was loaded. Returns what was refused on the
+    /// way, for the log.
     ///
     /// Devices that are attached already are swapped first; on an error they are swapped back, and nothing has changed.
-    pub fn publish(&mut self, ruleset: &Ruleset, wanted: &[Wanted]) -> Result<Vec<AttachError>, PublishError> {
-        let mut object = self.load(ruleset, wanted)?;
+    pub fn publish(&mut self, staged: Staged, wanted: &[Wanted]) -> Result<Vec<AttachError>, PublishError> {
+        let Staged(mut object) = staged;
         let mut change = Change::default();
         if let Err(error) = self.swap(&mut object, wanted, &mut change) {
             self.undo(change);
@@ -182,24 +210,49 @@ impl Datapath {
             ports: self.ports.count().next_power_of_two().max(FIRST_PORTS),
         });
         if fits.is_none() {
-            // Until the load has succeeded: what a failed one left behind is nobody's to count in.
-            self.pinned = false;
-            self.unpin()?;
+            self.retire_pins()?;
         }
-        let options = Options { ports: &ports, capacity, pins: Some(&self.pins), trace: self.trace, record: false };
+        if self.details.is_none() {
+            self.unpin(&[map::CLIENTS, map::EVENTS, map::METERS])?;
+        }
+        let options = Options {
+            ports: &ports,
+            capacity,
+            pins: Some(&self.pins),
+            detail: self.detail,
+            trace: self.trace,
+            record: false,
+        };
         let mut object = Object::load(ruleset, &options)?;
         if fits.is_none() {
             let counters = take_counters(&mut object, capacity)?;
             self.counters.push(counters);
             self.pinned = true;
         }
+        if self.details.is_none() {
+            self.details = Some(Details::take(&mut object)?);
+        }
         Ok(object)
     }
 
-    /// Removes the pins of the counter maps; the maps live on as long as someone holds them.
-    fn unpin(&self) -> Result<(), PublishError> {
-        for name in [map::HITS, map::SEEN] {
-            let path = self.pins.join(name);
+    /// Makes way for larger counter maps. Those in use until now are pinned under another name: they hold counts.
+    fn retire_pins(&mut self) -> Result<(), PublishError> {
+        if std::mem::take(&mut self.pinned)
+            && let Some(index) = self.counters.len().checked_sub(1)
+        {
+            for name in [map::HITS, map::SEEN] {
+                let path = self.pins.join(name);
+                std::fs::rename(&path, self.pins.join(retired(name, index)))
+                    .map_err(|source| PublishError::Pin { path, source })?;
+            }
+        }
+        // What a load that failed left behind is nobody's to count in.
+        self.unpin(&[map::HITS, map::SEEN])
+    }
+
+    /// Removes pins; the maps live on as long as someone holds them.
+    fn unpin(&self, names: &[&str]) -> Result<(), PublishError> {
+        for path in names.iter().map(|name| self.pins.join(name)) {
             match std::fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(PublishError::Pin { path, source });
@@ -221,10 +274,21 @@ impl Datapath {
         self.attached.retain(|attached| attached.device.name != device);
     }
 
-    /// Takes every device off, and removes every pin.
-    pub fn close(mut self) -> Result<(), PublishError> {
+    /// Takes every device off; the counters can still be read.
+    pub fn detach_all(&mut self) {
         self.attached.clear();
-        self.unpin()
+    }
+
+    /// Places for clients.
+    #[must_use]
+    pub fn room_for_clients(&self) -> u32 {
+        self.detail.clients
+    }
+
+    /// The port of a device's ingress or egress, a fresh one at its first sight.
+    pub fn port_of(&mut self, device: &str, egress: bool) -> u32 {
+        let ports = self.ports.of(device);
+        if egress { ports.egress } else { ports.ingress }
     }
 
     /// The ports of a device.
@@ -241,14 +305,29 @@ impl Datapath {
             .flat_map(|(name, ports)| [(ports.ingress, name.as_str(), false), (ports.egress, name.as_str(), true)])
     }
 
-    /// Everything counted so far.
-    pub fn hits(&self, sets: u32) -> Result<BTreeMap<Key, Tally>, MapError> {
+    /// Everything counted so far for sets below `sets`.
+    pub fn hits(&self, sets: u32) -> Result<Met, MapError> {
         let ports: Vec<u32> = self.devices_by_port().map(|(port, _, _)| port).collect();
-        let mut totals = BTreeMap::new();
+        let mut met = Met::default();
         for counters in &self.counters {
-            counters.add_hits(&ports, sets, &mut totals)?;
+            counters.add_hits(&ports, sets, &mut met)?;
         }
-        Ok(totals)
+        Ok(met)
+    }
+
+    /// The clients that have a place in the kernel's table: how old it is, and packets out and in.
+    pub fn clients(&self) -> Result<BTreeMap<ClientKey, (u64, [Tally; 2])>, MapError> {
+        self.details.as_ref().map_or(Ok(BTreeMap::new()), |details| details.clients(self.detail.clients))
+    }
+
+    /// What was reported of single packets and clients, and left out.
+    pub fn meter(&self) -> Result<Meter, MapError> {
+        self.details.as_ref().map_or(Ok(Meter::default()), Details::meter)
+    }
+
+    /// Takes the events that came since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.details.as_mut().map_or(Vec::new(), Details::take_events)
     }
 
     /// All packets that passed a port so far.
@@ -264,6 +343,11 @@ impl Datapath {
     pub(super) fn object(&mut self) -> Option<&mut Object> {
         self.object.as_mut()
     }
+}
+
+/// The name under which counter maps that were outgrown are pinned.
+pub(super) fn retired(name: &str, index: usize) -> String {
+    format!("{name}_{index}")
 }
 
 /// Whether `attached` can stay under `wanted`: the same device, by one of the kinds allowed.

@@ -7,7 +7,7 @@ use filter_common::abi::{LastDecision, map};
 use filter_common::decide::{Verdict, decide};
 use filter_common::packet::{Layer, Meta};
 
-use super::object::{Capacity, Hook, LoadError, Object, Options};
+use super::object::{Capacity, Detail, Hook, LoadError, Object, Options};
 use crate::ruleset::Ruleset;
 
 /// The kernel takes no shorter frame (`ETH_HLEN`; `bpf_test_init` in `net/bpf/test_run.c`).
@@ -57,7 +57,14 @@ impl<'a> Bench<'a> {
         let sets = u32::try_from(ruleset.actions.len()).unwrap_or(u32::MAX);
         let object = Object::load(
             ruleset,
-            &Options { ports: &[], capacity: Capacity { ports: 1, sets }, pins: None, trace: false, record: true },
+            &Options {
+                ports: &[],
+                capacity: Capacity { ports: 1, sets },
+                pins: None,
+                detail: Detail::default(),
+                trace: false,
+                record: true,
+            },
         )?;
         Ok(Self { ruleset, object, device: LOOPBACK })
     }

@@ -1,4 +1,4 @@
-//! What was counted, over time: interval totals and how weir stood, in one SQLite file. The only user of `rusqlite`;
+//! What was counted, over time: interval totals and how weir stood, in one database file. The only user of `rusqlite`;
 //! reads neither counters nor the clock, and decides nothing about packets.
 //!
 //! Each interval is added to the rows of its minute, its hour and its day in one transaction. So the sums of all three

@@ -91,18 +91,16 @@ impl Reader {
     /// The span that was asked for; all there is, where nothing was.
     fn asked(&self, query: &ReportQuery, now: i64) -> rusqlite::Result<Range<i64>> {
         let until = query.until.unwrap_or(i64::MAX).min(now);
-        let since = match query.since {
-            Some(since) => since,
-            None => {
-                let day = retain::oldest(&self.connection, Resolution::Day)?;
-                match (standing::first(&self.connection)?, day) {
-                    // Rows of days that nothing else is known of any more.
-                    (Some(first), Some(day)) if Resolution::Day.end(day) <= first => day,
-                    (Some(first), _) => first,
-                    (None, Some(day)) => day,
-                    (None, None) => until,
-                }
-            }
+        if let Some(since) = query.since {
+            return Ok(since.min(until)..until);
+        }
+        let day = retain::oldest(&self.connection, Resolution::Day)?;
+        let since = match (standing::first(&self.connection)?, day) {
+            // Rows of days that nothing else is known of any more.
+            (Some(first), Some(day)) if Resolution::Day.end(day) <= first => day,
+            (Some(first), _) => first,
+            (None, Some(day)) => day,
+            (None, None) => until,
         };
         Ok(since.min(until)..until)
     }

@@ -14,6 +14,7 @@ pub mod schedule;
 pub mod scope;
 pub mod sets;
 pub mod table;
+pub mod versions;
 
 pub use compile::{Guard, Rule, Ruleset, compile};
 pub use explain::{Explained, explain};
@@ -21,4 +22,4 @@ pub use guard::{Host, guard};
 pub use resolve::{Resolved, resolve};
 pub use schedule::{Schedule, ScheduleError, Window};
 pub use scope::Scope;
-pub use sets::{RuleAction, RuleDirection, RuleIdentity, Sets};
+pub use sets::{RuleAction, RuleDirection, RuleIdentity, Sets, credit};

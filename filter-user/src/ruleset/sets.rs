@@ -138,27 +138,11 @@ impl Sets {
             return Ok(id);
         }
         let id = u32::try_from(self.members.len()).ok().filter(|&id| id <= MAX_SET).ok_or(TooManySets)?;
-        self.actions.push(SetActions {
-            out: self.strongest(members, Direction::Out) as u32,
-            in_: self.strongest(members, Direction::In) as u32,
-            scoped: 0,
-        });
+        let action = |direction| strongest(self.named(members), direction) as u32;
+        self.actions.push(SetActions { out: action(Direction::Out), in_: action(Direction::In), scoped: 0 });
         self.members.push(members.into());
         self.set_ids.insert(members.into(), id);
         Ok(id)
-    }
-
-    /// What the rules together ask for in one direction: allow beats block, block beats monitor.
-    fn strongest(&self, members: &[RuleId], direction: Direction) -> Action {
-        let asked = members
-            .iter()
-            .filter_map(|&id| self.rules.get(id as usize))
-            .filter(|rule| rule.direction.covers(direction))
-            .map(|rule| rule.action.action());
-        if asked.clone().any(|action| action == Action::Allow) {
-            return Action::Allow;
-        }
-        asked.max().unwrap_or(Action::None)
     }
 
     /// The rules of a set, sorted; none for an id that was never given.
@@ -191,14 +175,54 @@ impl Sets {
         false
     }
 
-    /// The rules that a packet of set `set` and `direction` is counted for: those that made its verdict. Where an
-    /// allow rule passed it, only the allow rules; else the block and monitor rules.
-    pub fn credited(&self, set: u32, direction: Direction) -> impl Iterator<Item = &RuleIdentity> {
-        let members = self.members(set);
-        let allowed = self.strongest(members, direction) == Action::Allow;
-        members
-            .iter()
-            .filter_map(|&id| self.rules.get(id as usize))
-            .filter(move |rule| rule.direction.covers(direction) && (rule.action == RuleAction::Allow) == allowed)
+    /// The rules of a set, in the order of their numbers; none for an id that was never given.
+    pub fn rules_of(&self, set: u32) -> impl Iterator<Item = &RuleIdentity> + Clone {
+        self.named(self.members(set))
     }
+
+    fn named<'a>(&'a self, members: &'a [RuleId]) -> impl Iterator<Item = &'a RuleIdentity> + Clone {
+        members.iter().filter_map(|&id| self.rules.get(id as usize))
+    }
+
+    /// By set id: the rules of each set, for whoever goes on with the same ids.
+    #[must_use]
+    pub fn export(&self) -> Vec<Vec<RuleIdentity>> {
+        (0..self.members.len()).map(|set| self.rules_of(set as u32).cloned().collect()).collect()
+    }
+
+    /// The sets that were exported, with the same ids. `None` where the list was made by no export.
+    #[must_use]
+    pub fn restore(sets: &[Vec<RuleIdentity>]) -> Option<Self> {
+        let mut restored = Self::default();
+        for (set, rules) in sets.iter().enumerate() {
+            let mut members: Vec<RuleId> = rules.iter().map(|rule| restored.rule_id(rule)).collect();
+            members.sort_unstable();
+            if restored.set_id(&members).ok()? as usize != set {
+                return None;
+            }
+        }
+        Some(restored)
+    }
+
+    /// The rules that a packet of set `set` and `direction` is counted for.
+    pub fn credited(&self, set: u32, direction: Direction) -> impl Iterator<Item = &RuleIdentity> {
+        credit(self.rules_of(set), direction)
+    }
+}
+
+/// What the rules together ask for in one direction: allow beats block, block beats monitor.
+fn strongest<'a>(rules: impl Iterator<Item = &'a RuleIdentity>, direction: Direction) -> Action {
+    let asked = rules.filter(|rule| rule.direction.covers(direction)).map(|rule| rule.action.action());
+    // An allow rule wins, though its number is the smallest.
+    asked.max_by_key(|&action| if action == Action::Allow { u32::MAX } else { action as u32 }).unwrap_or(Action::None)
+}
+
+/// Of the rules of a set, those that a packet of `direction` is counted for: those that made its verdict. Where an allow
+/// rule passed it, only the allow rules; else the block and monitor rules.
+pub fn credit<'a>(
+    rules: impl Iterator<Item = &'a RuleIdentity> + Clone,
+    direction: Direction,
+) -> impl Iterator<Item = &'a RuleIdentity> {
+    let allowed = strongest(rules.clone(), direction) == Action::Allow;
+    rules.filter(move |rule| rule.direction.covers(direction) && (rule.action == RuleAction::Allow) == allowed)
 }

@@ -127,8 +127,8 @@ fn rows_go_when_their_days_are_over_and_the_coarser_ones_stay() {
     let keep = HistoryConfig { days: Resolutions { minute: 1, hour: 3, day: 10 }, ..keep() };
     let mut history = open(&scratch.history(), &keep);
     let mut oracle = Oracle::default();
-    for step in 1..=20 * 24 * 6 {
-        let end = T0 + step * 10 * MINUTE;
+    for step in 1..=20 * 24 * 6_u16 {
+        let end = T0 + i64::from(step) * 10 * MINUTE;
         let interval = interval(end, [(dropped("r", (step % 7) as u8), tally(1, 100))], tally(2, 200));
         history.record(&interval, &well(), b"").unwrap();
         oracle.0.push(interval);
@@ -155,9 +155,9 @@ fn a_damaged_or_foreign_file_is_moved_aside_and_said_so() {
     let scratch = Scratch::new();
     let path = scratch.history();
     let mut history = open(&path, &keep());
-    for end in 1..500 {
+    for end in 1..500_u16 {
         let accounts = [(dropped("r", (end % 250) as u8), tally(1, 100))];
-        history.record(&interval(T0 + end * 60, accounts, tally(2, 200)), &well(), b"x").unwrap();
+        history.record(&interval(T0 + i64::from(end) * 60, accounts, tally(2, 200)), &well(), b"x").unwrap();
     }
     drop(history);
     let good = fs::read(&path).unwrap();

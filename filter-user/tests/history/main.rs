@@ -1,6 +1,6 @@
 //! The history against an oracle that keeps every interval in a plain list and scans it. Must not share a line of code
 //! with what it tests, but the types.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bounds;
 mod crash;

@@ -15,7 +15,7 @@ fn an_invalid_configuration_is_refused_as_file_and_line_with_exit_code_2() {
             "an unknown table",
             b"[[rules]]\n",
             "weir.toml:1: unknown field `rules`, expected one of `interface`, `rule`, `source`, `asn`, `fetch`, \
-             `catalog`, `never_block`",
+             `catalog`, `never_block`, `counters`, `events`, `history`, `http`, `metrics`",
         ),
         (
             "an unknown key of a rule",

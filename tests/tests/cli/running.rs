@@ -185,11 +185,14 @@ fn status_gives_programs_exactly_the_documented_keys_and_people_a_table() {
     let status = weir.status();
     let top = [
         "allowed",
+        "client_table",
+        "clients",
         "config",
         "counters",
         "degraded",
         "devices",
         "dropped",
+        "events",
         "generation",
         "lists",
         "monitored",
@@ -208,9 +211,12 @@ fn status_gives_programs_exactly_the_documented_keys_and_people_a_table() {
     assert_eq!(keys(&status), top);
     assert_eq!(keys(&status["devices"][0]), ["attach", "egress", "name", "parsed", "seen", "state"]);
     assert_eq!(keys(&status["devices"][0]["parsed"]), ["ipv4", "ipv6", "non_ip", "truncated"]);
-    assert_eq!(keys(&status["rules"][0]), ["action", "in", "name", "out"]);
+    assert_eq!(keys(&status["rules"][0]), ["action", "in", "last", "name", "out"]);
     let counter = ["action", "bytes", "device", "direction", "family", "hook", "packets", "rule"];
     assert_eq!(keys(&status["counters"][0]), counter);
+    assert_eq!(keys(&status["clients"][0]), ["allowed", "client", "dropped", "monitored"]);
+    assert_eq!(keys(&status["client_table"]), ["crowded", "evicted", "held", "room"]);
+    assert_eq!(keys(&status["events"]), ["lost", "reported", "suppressed"]);
     for tally in [&status["dropped"], &status["seen"], &status["rules"][0]["out"], &status["devices"][0]["seen"]] {
         assert_eq!(keys(tally), ["bytes", "packets"]);
     }

@@ -34,7 +34,7 @@ impl<'n> Filter<'n> {
     fn start(netns: &'n Netns, devices: &[(&str, AttachKind, bool)], rules: Vec<Rule>) -> Self {
         let scratch = Scratch::new();
         let run_dir = RunDir::take(&scratch.path().join("run")).unwrap();
-        let (mut datapath, mut sets) = (Datapath::new(run_dir.pins(), false), Sets::default());
+        let (mut datapath, mut sets) = (Datapath::new(run_dir.pins(), false, 64), Sets::default());
         netns.enter(|| {
             let all = network::devices().unwrap();
             let wanted = |&(name, kind, egress): &(&str, AttachKind, bool)| Wanted {
@@ -44,7 +44,8 @@ impl<'n> Filter<'n> {
             };
             let wanted: Vec<Wanted> = devices.iter().map(wanted).collect();
             let ruleset = compile(&rules, &Guard::default(), &mut sets, &network::indices().unwrap()).unwrap();
-            let refusals = datapath.publish(&ruleset, &wanted).unwrap();
+            let staged = datapath.stage(&ruleset, &wanted).unwrap();
+            let refusals = datapath.publish(staged, &wanted).unwrap();
             assert!(refusals.is_empty(), "{refusals:?}");
         });
         Self { netns, datapath: Some(datapath), sets, rules, _run_dir: run_dir, _scratch: scratch }
@@ -55,7 +56,7 @@ impl<'n> Filter<'n> {
         let hits = datapath.hits(u32::try_from(self.sets.len()).unwrap()).unwrap();
         let ports = datapath.devices_by_port().map(|(port, name, egress)| (port, (name, egress))).collect();
         let identities: Vec<RuleIdentity> = self.rules.iter().map(|rule| rule.identity.clone()).collect();
-        let counters = report::totals(&identities, &self.sets, &ports, &hits).counters;
+        let counters = report::totals(&identities, &self.sets, &ports, &hits.tallies).counters;
         let mut sums = BTreeMap::<Place, Counter>::new();
         for counter in counters {
             let place = (counter.device, counter.hook, counter.rule, counter.direction, counter.family);

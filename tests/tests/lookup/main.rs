@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bench::{Bench, GROUP};
 use filter_common::packet::Layer;
 use internet::Prefix;
-use weir::datapath::object::{Capacity, Hook, Object, Options};
+use weir::datapath::object::{Capacity, Detail, Hook, Object, Options};
 use weir::prefix::{Address, Prefixes};
 use weir::ruleset::{Guard, Rule, Ruleset, Sets, compile};
 use weir_tests::frame::Xorshift;
@@ -213,7 +213,11 @@ impl Published {
 fn load(ruleset: &Ruleset) -> Object {
     let sets = u32::try_from(ruleset.actions.len()).unwrap();
     let capacity = Capacity { ports: 4, sets };
-    Object::load(ruleset, &Options { ports: &[], capacity, pins: None, trace: false, record: false }).unwrap()
+    Object::load(
+        ruleset,
+        &Options { ports: &[], capacity, pins: None, detail: Detail::default(), trace: false, record: false },
+    )
+    .unwrap()
 }
 
 fn publish(all: &Prefixes, rules: Grouping, sets: &mut Sets) -> Published {

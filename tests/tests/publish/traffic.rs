@@ -35,7 +35,7 @@ impl Library {
     fn new() -> Self {
         let scratch = Scratch::new();
         let run_dir = RunDir::take(&scratch.path().join("run")).unwrap();
-        let datapath = Datapath::new(run_dir.pins(), false);
+        let datapath = Datapath::new(run_dir.pins(), false, 64);
         Self { datapath, sets: Sets::default(), _run_dir: run_dir, _scratch: scratch }
     }
 
@@ -46,14 +46,15 @@ impl Library {
     }
 
     fn publish(&mut self, ruleset: &Ruleset, wanted: &[Wanted]) {
-        let refusals = self.datapath.publish(ruleset, wanted).unwrap();
+        let staged = self.datapath.stage(ruleset, wanted).unwrap();
+        let refusals = self.datapath.publish(staged, wanted).unwrap();
         assert!(refusals.is_empty(), "{refusals:?}");
     }
 
     /// Everything counted so far.
     fn counted(&self) -> Counter {
         let hits = self.datapath.hits(u32::try_from(self.sets.len()).unwrap()).unwrap();
-        hits.values().fold(Counter::default(), |sum, tally| Counter {
+        hits.tallies.values().fold(Counter::default(), |sum, tally| Counter {
             packets: sum.packets + tally.packets,
             bytes: sum.bytes + tally.bytes,
         })
@@ -213,10 +214,10 @@ fn counters_go_on_when_rules_and_devices_outgrow_them_and_after_a_publish_that_f
         };
         library.publish(&few, &wanted[..1]);
         send(&library, 0, &listed, 10);
-        // A device of this index makes a map larger than any kernel takes. The pins of the old counters are gone by then.
+        // A device of this index makes a map larger than any kernel takes. The old counters are pinned elsewhere by then.
         let mut impossible = wanted[0].clone();
         impossible.device.index = u32::MAX - 1;
-        let error = library.datapath.publish(&many, &[impossible]).unwrap_err().to_string();
+        let error = library.datapath.stage(&many, &[impossible]).err().unwrap().to_string();
         assert!(error.starts_with("cannot load the BPF object"), "{error}");
         send(&library, 0, &listed, 11);
         library.publish(&few, &wanted[..1]);
