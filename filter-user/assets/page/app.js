@@ -321,7 +321,7 @@ function showTiles() {
   const day = past.day;
   const kept = day !== null && day.recorded;
   const total = kept ? day.blocked : status.dropped;
-  say("t-blocked-head", kept ? "Blocked, 24 h" : `Blocked, last ${span(status.uptime_secs)}`);
+  say("t-blocked-head", kept ? "Blocked, 24 h" : "Blocked so far");
   say("t-blocked", bytes(total.bytes));
   say("t-blocked-sub", total.packets > 0 ? packets(total.packets) : whyNothing(status));
 
@@ -332,11 +332,13 @@ function showTiles() {
   if (seconds > 0) {
     const dropped = (at) => at.dropped;
     say("t-rate", bytes(rate(dropped, "bytes"), "/s"));
-    say("t-rate-sub", `${rate(dropped, "packets").toLocaleString(undefined, { maximumFractionDigits: 1 })} of ${rate((at) => at.seen, "packets").toLocaleString(undefined, { maximumFractionDigits: 1 })} packets/s`);
+    const [blocked, seen] = [rate(dropped, "packets"), rate((at) => at.seen, "packets")];
+    const figure = (value) => value.toLocaleString(undefined, { maximumFractionDigits: seen < 10 ? 1 : 0 });
+    say("t-rate-sub", `${figure(blocked)} of ${figure(seen)} packets/s`);
   }
   const share = status.seen.bytes > 0 ? status.dropped.bytes / status.seen.bytes : 0;
   say("t-share", share > 0 && share < 0.0001 ? "< 0.01 %" : percent(share));
-  say("t-share-sub", `of ${bytes(status.seen.bytes)} since weir started`);
+  say("t-share-sub", `of ${bytes(status.seen.bytes)} so far`);
   say("t-generation", whole.format(status.generation));
   const fetched = status.lists.map((list) => list.fetched).filter((time) => time !== null);
   const age = fetched.length > 0 ? `oldest list: ${span(now() - Math.min(...fetched))}` : "no list is fetched";
@@ -347,14 +349,15 @@ function showTiles() {
 function showTables() {
   const { status } = shown;
   const amount = (tally) => (tally.packets === 0 ? "0" : `${bytes(tally.bytes)} (${whole.format(tally.packets)})`);
-  table("rules", [["Rule"], ["Action"], ["To it", "num"], ["From it", "num"]], status.rules.map((rule) => {
+  table("rules", [["Rule"], ["Action"], ["To it", "num"], ["From it", "num"], ["Last hit"]], status.rules.map((rule) => {
     const action = { block: "bad", monitor: "warn", allow: "good" }[rule.action];
     const notes = [];
     if (rule.retired) notes.push(tag("earlier", null, "No longer in force in this form; its counters stay"));
     if (status.resting.includes(rule.name)) notes.push(tag("resting", null, "Its schedule switches it off now"));
     const name = make("span", {}, rule.name, ...notes.flatMap((note) => [" ", note]));
-    return [name, tag(rule.action, action), amount(rule.out), amount(rule.in)];
+    return [name, tag(rule.action, action), amount(rule.out), amount(rule.in), ago(rule.last) ?? "never"];
   }), "There are no rules.");
+  if (past.clients === null) showClients();
   const states = { live: ["live", "good"], unproven: ["no traffic yet", ""], dead: ["NOT FILTERED", "bad"] };
   table("devices", [["Device"], ["Attached"], ["State"], ["Filters"], ["Seen", "num"], ["IPv4 / IPv6 / other", "num"]], status.devices.map((device) => {
     const { ipv4, ipv6, non_ip: other, truncated } = device.parsed;
@@ -364,7 +367,7 @@ function showTables() {
   const kinds = { good: "good", failing: "warn", stale: "bad", missing: "bad" };
   table("lists", [["Source"], ["State"], ["Ranges", "num"], ["Asked"], ["Changed"], ["Next"]], status.lists.map((list) => {
     const name = make("span", { title: list.location }, list.asn === null ? list.source : `${list.source} AS${list.asn}`);
-    const state = make("span", {}, tag(list.asking ? "asking" : list.state, kinds[list.state]), list.problem ? ` ${list.problem}` : "");
+    const state = make("span", { class: "problem" }, tag(list.asking ? "asking" : list.state, kinds[list.state]), list.problem ? ` ${list.problem}` : "");
     return [name, state, whole.format(list.ranges), ago(list.fetched), ago(list.changed), list.asking ? "now" : span(list.next_secs)];
   }), "No list is fetched: rules name what is compiled in, written out or in files.");
 }
@@ -387,11 +390,15 @@ async function pollChart() {
     const series = await history(`range=${range}&by=${chosen("by")}`);
     if (series === null || chosen("range") !== range) return;
     const { step, times, gaps } = series;
-    const lines = series.lines.filter((line) => line.action !== "allow").map((line) => ({
-      name: label(line), packets: sum(line.packets), bytes: sum(line.bytes), rates: line.bytes.map((value) => value / step),
-    }));
     const since = times[0] ?? now();
     const until = times.length > 0 ? times.at(-1) + step : now();
+    // The last step is not over yet: its rate is that of the time that has passed.
+    const passed = Math.min(step, Math.max(10, now() - (until - step)));
+    const order = new Map((shown.status?.rules ?? []).map((rule, at) => [rule.name, at]));
+    const lines = series.lines.filter((line) => line.action !== "allow").map((line) => ({
+      name: label(line), packets: sum(line.packets), bytes: sum(line.bytes),
+      place: order.get(line.name) ?? order.size, rates: line.bytes.map((value, at) => value / (at === times.length - 1 ? passed : step)),
+    })).sort((a, b) => a.place - b.place);
     drawChart({ range, step, times, until, lines, gaps: gaps.map(({ begin, end, why }) => ({ begin: Math.max(begin, since), end: Math.min(end, until), why })) });
   } catch {
     // The status says that nobody answers.
@@ -408,17 +415,22 @@ async function pollDay() {
     const blocked = series.lines.filter((line) => line.action === "block");
     past.day = { recorded, blocked: { packets: sum(blocked.flatMap((line) => line.packets)), bytes: sum(blocked.flatMap((line) => line.bytes)) } };
     if (shown.status !== null) showTiles();
-    const columns = [["Client"], ["Blocked", "num"], ["Packets", "num"], ["Would be blocked", "num"]];
-    if (!recorded) return table("clients", columns, [], "Nothing is recorded yet.");
-    const answer = await call("/api/v1/report?range=24h");
-    if (!answer.ok) return;
-    const clients = answer.document.clients.filter((client) => client.dropped.packets + client.monitored.packets > 0);
-    table("clients", columns, clients.slice(0, 20).map((row) => [
-      row.client ?? "others, not told apart", bytes(row.dropped.bytes), whole.format(row.dropped.packets), bytes(row.monitored.bytes),
-    ]), "No client met a rule.");
+    const answer = recorded ? await call("/api/v1/report?range=24h") : null;
+    past.clients = answer?.ok ? answer.document.clients : null;
+    showClients();
   } catch {
     // The status says that nobody answers.
   }
+}
+
+/** Who met the rules: in the last day where that is recorded, else since weir runs. */
+function showClients() {
+  if (shown.status === null) return;
+  say("clients-span", past.clients === null ? "so far" : "24 h");
+  const rows = (past.clients ?? shown.status.clients).filter((client) => client.dropped.packets + client.monitored.packets > 0);
+  table("clients", [["Client"], ["Blocked", "num"], ["Packets", "num"], ["Only counted", "num"]], rows.slice(0, 20).map((row) => [
+    row.client ?? "others, not told apart", bytes(row.dropped.bytes), whole.format(row.dropped.packets), bytes(row.monitored.bytes),
+  ]), "No client met a rule.");
 }
 
 /** The latest drops, one by one. */
@@ -430,7 +442,7 @@ async function pollDrops() {
     table("drops", [["Time"], ["Packet"], ["From"], ["To"], ["Protocol"], ["Rule"], ["Device"], ["Bytes", "num"]], answer.document.events.map((event) => [
       clockTime(event.timestamp), event.event_type === "drop" ? tag("dropped", "bad") : tag("would drop", "warn"), end(event.src_ip, event.src_port),
       end(event.dest_ip, event.dest_port), event.proto, event.drop.rules.join(", "), `${event.drop.device} ${event.drop.hook}`, whole.format(event.drop.len),
-    ]), "No packet was dropped since weir started.");
+    ]), "No drop was reported since weir started.");
   } catch {
     // The status says that nobody answers.
   }
@@ -473,6 +485,8 @@ function liveFrame() {
 /* ---- the chart ---- */
 
 const COLOURS = 8;
+const HEIGHT = 230;
+const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800];
 const chart = { plot: null, shape: "", frame: null, stacked: [], hover: null };
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const short = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
@@ -480,13 +494,21 @@ const precise = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2
 const dayOnly = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric" });
 const RANGES = { live: "5 minutes", "1h": "hour", "24h": "24 hours", "7d": "7 days" };
 
+/** A line keeps its colour as long as the page is open, whatever else is shown beside it. */
+const colours = new Map();
+function colour(line) {
+  if (line.others) return `--c${COLOURS}`;
+  if (!colours.has(line.name)) colours.set(line.name, colours.size % (COLOURS - 1) + 1);
+  return `--c${colours.get(line.name)}`;
+}
+
 /** Keeps the largest lines and adds up the others: more colours than these cannot be told apart. */
 function fold(lines) {
   const busy = lines.filter((line) => line.packets > 0);
-  if (busy.length <= COLOURS) return busy;
+  if (busy.length < COLOURS) return busy;
   const order = [...busy].sort((a, b) => b.bytes - a.bytes);
   const [kept, rest] = [new Set(order.slice(0, COLOURS - 1)), order.slice(COLOURS - 1)];
-  const others = { name: `${rest.length} others`, packets: sum(rest.map((line) => line.packets)), bytes: sum(rest.map((line) => line.bytes)) };
+  const others = { others: true, name: `${rest.length} others`, packets: sum(rest.map((line) => line.packets)), bytes: sum(rest.map((line) => line.bytes)) };
   others.rates = rest[0].rates.map((_, at) => sum(rest.map((line) => line.rates[at])));
   return [...busy.filter((line) => kept.has(line)), others];
 }
@@ -515,21 +537,20 @@ function buildPlot(shape) {
   const { lines, range } = chart.frame;
   const place = $("chart");
   const axis = { stroke: css("--faint"), font: "12px system-ui, sans-serif", grid: { stroke: css("--line"), width: 1 }, ticks: { stroke: css("--line"), width: 1, size: 5 } };
-  const colour = (at) => css(`--c${at % COLOURS + 1}`);
   const stepped = uPlot.paths.stepped({ align: 1 });
-  const series = lines.map((line, at) => ({ label: line.name, stroke: colour(at), fill: colour(at), width: 1, paths: stepped, points: { show: false } })).reverse();
+  const series = lines.map((line) => ({ label: line.name, stroke: css(colour(line)), fill: css(colour(line)), width: 1, paths: stepped, points: { show: false } })).reverse();
   const increments = [];
   for (let unit = 1; unit < 2 ** 60; unit *= 1024) for (let step = 1; step < 1024; step *= 2) increments.push(step * unit);
   chart.plot = new uPlot({
-    width: Math.max(200, place.clientWidth), height: 230, ms: 1e-3, drawOrder: ["series", "axes"],
-    padding: [8, 8, 0, 0], legend: { show: false }, cursor: { drag: { x: false, y: false }, points: { show: false }, y: false },
+    width: Math.max(200, place.clientWidth), height: HEIGHT, ms: 1e-3, drawOrder: ["series", "axes"],
+    padding: [8, range === "live" ? 28 : 18, 0, 0], legend: { show: false }, cursor: { drag: { x: false, y: false }, points: { show: false }, y: false },
     scales: {
       x: { time: true, range: () => [chart.frame.since ?? chart.frame.times[0] ?? now() - 3600, chart.frame.until] },
       y: { range: (_, __, most) => [0, Math.max(most * 1.08, 16)] },
     },
     axes: [
-      { ...axis, space: 64, values: (_, splits) => splits.map((at) => axisTime(at, range)) },
-      { ...axis, size: 74, incrs: increments, values: (_, splits) => splits.map((value) => (value === 0 ? "0" : bytes(value, "/s"))) },
+      { ...axis, size: 34, space: range === "live" ? 72 : 56, incrs: TIME_STEPS, values: (_, splits) => splits.map((at) => axisTime(at, range)) },
+      { ...axis, size: 74, incrs: increments, values: (_, splits) => splits.map((value) => (value === 0 ? "0" : bytes(value, "/s").replace(/[.,]0+(?=\D)/, ""))) },
     ],
     series: [{}, ...series],
     hooks: { drawClear: [shadeGaps], setCursor: [(plot) => { chart.hover = plot.cursor.idx; showLegend(); }] },
@@ -576,9 +597,9 @@ function showLegend() {
   const key = JSON.stringify(frame.lines.map((line) => line.name));
   if (place.dataset.key !== key) {
     place.dataset.key = key;
-    place.replaceChildren(...frame.lines.map((line, index) => {
+    place.replaceChildren(...frame.lines.map((line) => {
       const swatch = make("span", { class: "swatch" });
-      swatch.style.background = `var(--c${index % COLOURS + 1})`;
+      swatch.style.background = `var(${colour(line)})`;
       return make("li", {}, swatch, make("span", {}, line.name), make("b", {}));
     }));
   }
@@ -633,7 +654,7 @@ async function explain(event) {
     ];
     if (answer.rules.length > 0) {
       const box = make("table", { id: "answer-rules" });
-      lines.push(make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rules that list the address" }, box));
+      lines.push(make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Rules that list the address" }, box));
       place.replaceChildren(...lines);
       table("answer-rules", [["Rule"], ["Action"], ["Direction"], ["Prefix"], ["AS"], ["List"], ["Source"], ["Since"]], answer.rules.map((rule) => [
         rule.scope === null ? rule.name : `${rule.name} (only ${rule.scope})`, rule.resting ? `${rule.action}, resting` : rule.action, rule.direction,
@@ -687,12 +708,12 @@ function start() {
   document.querySelector("details").addEventListener("toggle", showChartTable);
   const redraw = () => { if (chart.plot) buildPlot(chart.shape); };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  new ResizeObserver(() => chart.plot?.setSize({ width: Math.max(200, $("chart").clientWidth), height: 230 })).observe($("chart"));
+  new ResizeObserver(() => chart.plot?.setSize({ width: Math.max(200, $("chart").clientWidth), height: HEIGHT })).observe($("chart"));
   showForget();
   setInterval(tick, 1000);
   keep(pollStatus, () => POLL);
   keep(pollChart, () => (chosen("range") === "1h" ? 5000 : 30000));
-  keep(pollDay, () => 15000);
+  keep(pollDay, () => 10000);
   keep(pollDrops, () => 5000);
 }
 

@@ -51,15 +51,22 @@ fn the_page_shows_what_is_blocked_and_lets_the_operator_pause_and_confirm() {
     picture(&browser, "gone-1280-light");
 }
 
+/// What the page shows of the history is as old as one entry of the books and one question of the page.
+const HISTORY: Duration = Duration::from_secs(40);
+
 /// Waits until an element shows a text; says what it showed instead.
 fn comes(browser: &Browser<'_>, selector: &str, text: &str) {
+    comes_within(browser, selector, text, DEADLINE);
+}
+
+fn comes_within(browser: &Browser<'_>, selector: &str, text: &str, deadline: Duration) {
     let started = Instant::now();
     loop {
         let shown = browser.text(selector);
         if shown.contains(text) {
             return;
         }
-        assert!(started.elapsed() < DEADLINE, "{selector} shows {shown:?}, not {text:?}");
+        assert!(started.elapsed() < deadline, "{selector} shows {shown:?}, not {text:?}");
         thread::sleep(Duration::from_millis(100));
     }
 }
@@ -103,7 +110,13 @@ fn figures_follow_traffic(site: &Site, browser: &Browser<'_>) {
     };
     comes(browser, "#rules", &format!("({})", grouped(dropped.packets)));
     comes(browser, "#rules", "<b>watch</b>");
-    comes(browser, "#t-blocked-sub", &format!("{} packets", grouped(dropped.packets)));
+    comes_within(browser, "#t-blocked-sub", &format!("{} packets", grouped(dropped.packets)), HISTORY);
+    assert_eq!(browser.text("#t-blocked-head"), "Blocked, 24 h");
+    comes(browser, "#clients", "10.66.0.2");
+    browser.click("input[name=range][value='1h']");
+    comes(browser, "#chart-note", "hatched: not recorded");
+    comes(browser, "#legend", "tiktok");
+    browser.click("input[name=range][value=live]");
     let share = browser.text("#t-share");
     assert!(share.starts_with("50.0"), "half of what was sent is listed: {share}");
     comes(browser, "#devices", "live");
