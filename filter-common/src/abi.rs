@@ -239,7 +239,7 @@ map_value! {
         /// Bytes in `headers` that are the packet's; the rest is 0.
         pub copied: u32,
         /// The packet from its IP header on: its bytes in their order, whatever the CPU's is.
-        pub headers: [[u64; 2]; crate::event::PIECES],
+        pub headers: [u64; crate::event::PIECES],
     }
 }
 

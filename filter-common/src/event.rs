@@ -8,23 +8,21 @@ use crate::frame::Frame;
 /// Bytes of a packet that are copied, from its IP header on: an IPv4 header with all its options and the ports behind it,
 /// or an IPv6 header with some extension headers.
 pub const COPIED: usize = PIECES * PIECE;
-/// They are copied in pieces of this length. The shortest frame carries two of them, the shortest IPv6 packet with ports
-/// three.
-pub const PIECE: usize = 16;
+/// They are copied in pieces of this length. A transport header with ports has 8 bytes or more, so both ports are in whole
+/// pieces.
+pub const PIECE: usize = 8;
 /// So many.
-pub const PIECES: usize = 4;
+pub const PIECES: usize = 8;
 
 /// The most that an IP header is behind a frame's start, as a mask: Ethernet, four tags and PPPoE are 38 bytes.
 const NETWORK: usize = 63;
 
-/// A piece as two words that hold its bytes in their order, and its length.
+/// A piece as a word that holds its bytes in their order, and its length.
 #[inline(always)]
-fn words(piece: Option<[u8; PIECE]>) -> ([u64; 2], u32) {
+fn word(piece: Option<[u8; PIECE]>) -> (u64, u32) {
     match piece {
-        Some([a, b, c, d, e, f, g, h, rest @ ..]) => {
-            ([u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)], PIECE as u32)
-        }
-        None => ([0; 2], 0),
+        Some(bytes) => (u64::from_ne_bytes(bytes), PIECE as u32),
+        None => (0, 0),
     }
 }
 
@@ -42,12 +40,16 @@ impl Event {
         // The verifier has forgotten where it is.
         let network = network as usize & NETWORK;
         // One by one: LLVM makes a loop, or zeros that are written over, a call of `memset`, which 32-bit JITs cannot make.
-        let (first, a) = words(frame.read(network));
-        let (second, b) = words(frame.read(network + PIECE));
-        let (third, c) = words(frame.read(network + 2 * PIECE));
-        let (fourth, d) = words(frame.read(network + 3 * PIECE));
-        let headers = [first, second, third, fourth];
-        Self { time, set, port, reason, direction, length, copied: a + b + c + d, headers }
+        let (a, a_bytes) = word(frame.read(network));
+        let (b, b_bytes) = word(frame.read(network + PIECE));
+        let (c, c_bytes) = word(frame.read(network + 2 * PIECE));
+        let (d, d_bytes) = word(frame.read(network + 3 * PIECE));
+        let (e, e_bytes) = word(frame.read(network + 4 * PIECE));
+        let (f, f_bytes) = word(frame.read(network + 5 * PIECE));
+        let (g, g_bytes) = word(frame.read(network + 6 * PIECE));
+        let (h, h_bytes) = word(frame.read(network + 7 * PIECE));
+        let copied = a_bytes + b_bytes + c_bytes + d_bytes + e_bytes + f_bytes + g_bytes + h_bytes;
+        Self { time, set, port, reason, direction, length, copied, headers: [a, b, c, d, e, f, g, h] }
     }
 
     /// The bytes that were copied.

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::selection::now;
 use super::{Outcome, Usage, print};
+use crate::control::{self, Request};
 use crate::history::{HISTORY, Reader, ReportQuery};
 use crate::network;
 use crate::process::RUN_DIR;
@@ -24,11 +25,12 @@ use crate::store::{self, STATE_DIR, Store};
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
+    override_usage = "weir report [OPTIONS] | weir report verify [OPTIONS] <FILE>",
     after_help = "Examples:\n  \
-    weir report --since 7d                                  the last week, for people\n  \
+    weir report --since 7d                                     the last week, for people\n  \
     weir report --since 2026-11-01 --until 2026-12-01 --by client --format csv\n  \
-    weir report --since 24h --format html --output day.html a file to hand on, signed and chained\n  \
-    weir report verify day.html                             is it what this host wrote?\n\n\
+    weir report --since 24h --format html --output day.html    a file to hand on, signed and chained\n  \
+    weir report verify day.html                                is it what this host wrote?\n\n\
     TIME is RFC 3339 (2026-11-24T08:00:00+01:00), a day or a time in UTC (2026-11-24, \"2026-11-24 08:00\"), or a span back\n\
     from now (90m, 24h, 7d). What is printed is not signed. --output writes FILE and FILE.minisig, which minisign checks,\n\
     too, with report.pub; and adds the report to the chain reports.log. A gap is told in the report and is no failure.\n\n\
@@ -139,6 +141,8 @@ impl ShowReport {
 
     /// The file: in memory where the daemon keeps it there, else on disk.
     fn history(&self) -> anyhow::Result<PathBuf> {
+        // A daemon that runs has a few seconds in memory.
+        let _ = control::ask(&self.run_dir, &Request::Flush);
         let places = [self.run_dir.join(HISTORY), self.state_dir.join(HISTORY)];
         let found = places.iter().find(|path| path.exists());
         found.cloned().with_context(|| {

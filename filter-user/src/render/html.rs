@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 
 use super::chart::{bar, over_time};
-use super::{CLIENTS, attached, client, moment, seal, span, uptime};
+use super::{CLIENTS, attached, client, moment, seal, span, uptime, versions};
 use crate::history::query::{Counted, Report};
 use crate::tally::{Tally, bytes, share};
 
+/// Versions of a list that are shown.
+const VERSIONS: usize = 20;
 const STYLE: &str = include_str!("style.css");
 
 pub(super) fn html(report: &Report, limit: Option<usize>) -> String {
@@ -75,7 +77,7 @@ fn rules(page: &mut String, report: &Report, limit: Option<usize>) {
     head(
         page,
         "Rules",
-        "<th>Rule</th><th>Action</th><th class=\"chart\">Bytes</th><th>To packets</th><th>To bytes</th>\
+        "<th>Rule</th><th class=\"word\">Action</th><th class=\"chart\">Bytes</th><th>To packets</th><th>To bytes</th>\
         <th>From packets</th><th>From bytes</th>",
     );
     let sum = |out: Tally, in_: Tally| out.bytes.saturating_add(in_.bytes);
@@ -84,7 +86,7 @@ fn rules(page: &mut String, report: &Report, limit: Option<usize>) {
         let action = row.action.as_str();
         let _ = writeln!(
             page,
-            "<tr><th>{}</th><td>{action}</td><td class=\"chart\">{}</td>{}{}</tr>",
+            "<tr><th>{}</th><td class=\"word\">{action}</td><td class=\"chart\">{}</td>{}{}</tr>",
             escape(&row.name),
             bar(action, sum(row.out, row.in_), most),
             figures(row.out),
@@ -179,17 +181,25 @@ fn lists(page: &mut String, report: &Report) {
         return;
     }
     page.push_str("<section>\n<h2>Lists in force</h2>\n<div class=\"table\"><table class=\"words\">\n<thead><tr><th>List</th><th>Ranges</th><th>From (UTC)</th><th>Until</th><th>SHA-256 of what it lists</th></tr></thead>\n<tbody>\n");
-    for list in &report.lists {
-        let asn = list.asn.map_or_else(String::new, |asn| format!(" AS{asn}"));
-        let _ = writeln!(
-            page,
-            "<tr><th>{}{asn}</th><td>{}</td><td>{}</td><td>{}</td><td><code>{}</code></td></tr>",
-            escape(&list.source),
-            list.ranges,
-            moment(list.from),
-            list.until.map_or_else(|| "the end".into(), moment),
-            escape(&list.sha256)
-        );
+    for (shown, more) in versions(&report.lists, VERSIONS) {
+        for list in shown {
+            let asn = list.asn.map_or_else(String::new, |asn| format!(" AS{asn}"));
+            let _ = writeln!(
+                page,
+                "<tr><th>{}{asn}</th><td>{}</td><td>{}</td><td>{}</td><td><code>{}</code></td></tr>",
+                escape(&list.source),
+                list.ranges,
+                moment(list.from.max(report.since)),
+                list.until.map_or_else(|| "the end".into(), moment),
+                escape(&list.sha256)
+            );
+        }
+        if more > 0 {
+            let _ = writeln!(
+                page,
+                "<tr><th></th><td colspan=\"4\">and {more} versions before; weir report --format json has all</td></tr>"
+            );
+        }
     }
     page.push_str("</tbody>\n</table></div>\n</section>\n");
 }

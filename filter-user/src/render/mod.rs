@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use crate::history::query::Report;
+use crate::history::query::{ListInForce, Report};
 
 mod chart;
 mod csv;
@@ -96,6 +96,7 @@ fn moment(unix: i64) -> String {
 fn span(secs: i64) -> String {
     let (days, hours, minutes, seconds) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60, secs % 60);
     match (days, hours, minutes) {
+        (0, 0, 0) if seconds == 0 => "under a second".into(),
         (0, 0, 0) => format!("{seconds} s"),
         (0, 0, _) => format!("{minutes} min {seconds} s"),
         (0, ..) => format!("{hours} h {minutes} min"),
@@ -134,6 +135,12 @@ fn uptime(report: &Report) -> String {
     format!("{share:.3} % of {}", span(whole))
 }
 
+/// The last `most` versions of each document, and how many more there are of it.
+fn versions(lists: &[ListInForce], most: usize) -> Vec<(&[ListInForce], usize)> {
+    let documents = lists.chunk_by(|one, next| (&one.source, one.asn) == (&next.source, next.asn));
+    documents.map(|versions| (last(versions, Some(most)), versions.len().saturating_sub(most))).collect()
+}
+
 /// How each device was attached, each way once, in the order of time.
 fn attached(report: &Report) -> Vec<(String, Vec<String>)> {
     let mut devices: std::collections::BTreeMap<&str, Vec<String>> = std::collections::BTreeMap::new();
@@ -157,7 +164,7 @@ mod tests {
     use super::*;
     use crate::account::Hooked;
     use crate::history::query::{
-        Balance, ClientRow, Counted, DeviceRow, Enforcement, Gap, HourRow, ListInForce, Period, RuleRow, Stood,
+        Balance, ClientRow, Counted, DeviceRow, Enforcement, Gap, HourRow, Period, RuleRow, Stood,
     };
     use crate::ruleset::RuleAction;
     use crate::tally::Tally;
@@ -285,6 +292,19 @@ mod tests {
         );
         let hours = render(&Report { serial: None, ..hostile() }, Format::Csv, Some(By::Hour), None);
         assert!(hours.ends_with("\r\n2025-11-24T00:00:00Z,3600,3,300,2,20,1,10,9,9000\r\n"), "{hours}");
+    }
+
+    #[test]
+    fn a_list_that_changes_often_does_not_bury_the_rest() {
+        let mut report = hostile();
+        let list = report.lists[0].clone();
+        report.lists = (0..500).map(|from| ListInForce { source: "drop".into(), from, ..list.clone() }).collect();
+        report.lists.push(ListInForce { source: "other".into(), ..list });
+        let text = render(&report, Format::Text, None, None);
+        assert_eq!(text.matches("SHA-256").count(), 1 + 3 + 1, "the seal's, three versions, and the other list");
+        assert!(text.contains("and 497 versions of drop before (--format json has all)"), "{text}");
+        assert!(render(&report, Format::Html, None, None).contains("and 480 versions before"));
+        assert!(render(&report, Format::Json, None, None).matches("\"sha256\"").count() == 501);
     }
 
     #[test]

@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::{By, CLIENTS, attached, client, last, moment, seal, span, uptime};
-use crate::history::query::{Counted, Report};
+use super::{By, CLIENTS, attached, client, last, moment, seal, span, uptime, versions};
+use crate::history::query::{Counted, ListInForce, Report};
 use crate::tally::{Tally, bytes, share};
 
 const COLUMNS: usize = 80;
 /// What a name takes in a table; longer ones get a line of their own.
 const NAME: usize = 24;
+/// Versions of a list that are shown.
+const VERSIONS: usize = 3;
 
 pub(super) fn text(report: &Report, by: Option<By>, limit: Option<usize>) -> String {
     let mut text = String::new();
@@ -148,18 +150,23 @@ fn enforcement(text: &mut String, report: &Report) {
 }
 
 fn lists(text: &mut String, report: &Report) {
-    for list in &report.lists {
-        let asn = list.asn.map_or_else(String::new, |asn| format!(" AS{asn}"));
-        let until = list.until.map_or_else(|| "the end".into(), moment);
-        let line = format!(
-            "{}{asn}: {} ranges, in force from {} to {until}",
-            list.source,
-            list.ranges,
-            moment(list.from.max(report.since)),
-        );
-        wrap(text, "list ", &line);
-        wrap(text, "     ", &format!("SHA-256 {}", list.sha256));
+    for (shown, more) in versions(&report.lists, VERSIONS) {
+        for list in shown {
+            let until = list.until.map_or_else(|| "the end".into(), moment);
+            let from = moment(list.from.max(report.since));
+            let line = format!("{}: {} ranges, in force from {from} to {until}", document(list), list.ranges);
+            wrap(text, "list ", &line);
+            wrap(text, "     ", &format!("SHA-256 {}", list.sha256));
+        }
+        if let (Some(list), true) = (shown.first(), more > 0) {
+            let line = format!("and {more} versions of {} before (--format json has all)", document(list));
+            wrap(text, "     ", &line);
+        }
     }
+}
+
+fn document(list: &ListInForce) -> String {
+    list.asn.map_or_else(|| list.source.clone(), |asn| format!("{} AS{asn}", list.source))
 }
 
 /// Writes words in lines of at most 80 columns, those after the first one indented.

@@ -95,6 +95,12 @@ fn where_nothing_is_left_to_delete_clients_are_folded_and_no_packet_is_lost() {
     assert!(report.clients.iter().any(|row| row.client.is_none() && row.dropped.packets > 1000));
     report.clients.clear();
     oracle.agrees(&report, &(i64::MIN..i64::MAX));
+    for (since, until) in [(30, 90), (60, 120), (90, 170), (119, 200), (150, 181), (180, 201)] {
+        let query = ReportQuery { since: Some(T0 + since * MINUTE), until: Some(T0 + until * MINUTE) };
+        let mut report = reader.report(&query, "h", T0 + 2 * DAY).unwrap();
+        report.clients.clear();
+        oracle.agrees(&report, &(report.since..report.until));
+    }
     // The next days are as good as the first.
     for day in 1..4 {
         let end = T0 + day * DAY + HOUR;

@@ -33,6 +33,7 @@ pub(super) const TEST: &[Program] = &[
     required("tc", "iproute2"),
     required("ethtool", "ethtool"),
     required("tshark", "tshark"),
+    optional("minisign", "minisign"),
     optional("nft", "nftables"),
     optional("bgpdump", "bgpdump"),
     optional("pppd", "ppp"),

@@ -5,13 +5,14 @@ use super::source::Source;
 
 type Rule = fn(&Source) -> Vec<Finding>;
 
-pub(super) const ALL: [Rule; 12] = [
+pub(super) const ALL: [Rule; 13] = [
     starts_with_a_reason,
     keeps_to_its_length,
     never_panics,
     is_unsafe_where_listed,
     common_is_bare,
     aya_stays_in_datapath,
+    sqlite_stays_in_history,
     pure_modules_do_no_io,
     files_have_telling_names,
     items_have_telling_names,
@@ -38,7 +39,7 @@ const UNSAFE_SITES: [(&str, &str); 10] = [
 ];
 
 /// Modules that take bytes and time as arguments, so that they can be tested and replayed.
-const PURE: [&str; 7] = ["config", "prefix", "source", "catalog", "ruleset", "controller", "capture"];
+const PURE: [&str; 9] = ["config", "prefix", "source", "catalog", "ruleset", "controller", "capture", "render", "seal"];
 const IO: [&str; 15] = [
     "std::fs",
     "fs::",
@@ -115,6 +116,14 @@ fn aya_stays_in_datapath(source: &Source) -> Vec<Finding> {
     code.filter(|(_, code)| names_aya(code))
         .map(|(n, _)| Finding::new(n, "only filter-user/src/datapath may use aya"))
         .collect()
+}
+
+fn sqlite_stays_in_history(source: &Source) -> Vec<Finding> {
+    let may = ["filter-user/src/history/", "filter-user/tests/history/"];
+    if may.iter().any(|place| source.path.starts_with(place)) {
+        return Vec::new();
+    }
+    lines_with(source.code(), "rusqlite", "only filter-user/src/history may use rusqlite")
 }
 
 fn pure_modules_do_no_io(source: &Source) -> Vec<Finding> {
@@ -293,6 +302,13 @@ mod tests {
         reports("filter-user/src/daemon.rs", "use aya_log::EbpfLogger;", "may use aya");
         accepts("filter-user/src/datapath/publish.rs", "use aya::Ebpf;");
         accepts("filter-user/src/daemon.rs", "use layaway::Thing;");
+    }
+
+    #[test]
+    fn sqlite_outside_the_history_is_reported() {
+        reports("filter-user/src/cli/report.rs", "use rusqlite::Connection;", "may use rusqlite");
+        accepts("filter-user/src/history/file.rs", "use rusqlite::Connection;");
+        accepts("filter-user/tests/history/random.rs", "use rusqlite::Connection;");
     }
 
     #[test]
