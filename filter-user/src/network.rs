@@ -179,16 +179,6 @@ pub fn host() -> io::Result<Host> {
     Ok(host)
 }
 
-/// This host's name.
-#[must_use]
-pub fn hostname() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "localhost".into(),
-        name => name.into(),
-    }
-}
-
 /// Packets that each device received, by name (`/proc/net/dev`).
 pub fn received() -> io::Result<BTreeMap<String, u64>> {
     Ok(parse_received(&fs::read_to_string("/proc/self/net/dev")?))

@@ -55,7 +55,8 @@ impl<'a> Browser<'a> {
         }
         let profile = format!("--user-data-dir={}", directory.join("chromium").display());
         // As root there is no sandbox, and the namespace has no way to the Internet.
-        let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"];
+        let arguments =
+            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"];
         let quiet = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--lang=en-GB"];
         let arguments: Vec<&str> = arguments.into_iter().chain(quiet).chain([profile.as_str()]).collect();
         let session = browser.command(
@@ -162,7 +163,8 @@ impl<'a> Browser<'a> {
     #[must_use]
     pub fn requests(&self) -> Vec<String> {
         let entries = self.log("performance");
-        let messages = entries.iter().filter_map(|entry| serde_json::from_str::<Value>(entry["message"].as_str()?).ok());
+        let messages =
+            entries.iter().filter_map(|entry| serde_json::from_str::<Value>(entry["message"].as_str()?).ok());
         let sent = messages.filter(|message| message["message"]["method"] == "Network.requestWillBeSent");
         sent.filter_map(|message| message["message"]["params"]["request"]["url"].as_str().map(str::to_owned)).collect()
     }

@@ -55,7 +55,11 @@ fn provenance(rule: &Listing) -> String {
 
 fn text(report: &Explained) -> String {
     let Explained { address, verdict_out, verdict_in, why, .. } = report;
-    let mut text = format!("{address}\n  to it:   {}\n  from it: {}\n  why:     {why}\n", verdict_out.as_str(), verdict_in.as_str());
+    let mut text = format!(
+        "{address}\n  to it:   {}\n  from it: {}\n  why:     {why}\n",
+        verdict_out.as_str(),
+        verdict_in.as_str()
+    );
     for rule in &report.rules {
         let origin = rule.asn.map_or_else(String::new, |asn| format!(" (AS{asn})"));
         // Writing to a string cannot fail.

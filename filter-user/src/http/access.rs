@@ -148,11 +148,7 @@ mod tests {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
     fn access(listen: &str) -> Access {
-        Access {
-            listen: listen.parse().unwrap(),
-            hosts: vec!["router.lan".into()],
-            token: Some(Token::new(TOKEN)),
-        }
+        Access { listen: listen.parse().unwrap(), hosts: vec!["router.lan".into()], token: Some(Token::new(TOKEN)) }
     }
 
     fn headers(of: &[(&'static str, &str)]) -> HeaderMap {
@@ -185,7 +181,8 @@ mod tests {
         ] {
             assert_eq!(read(host), 200, "{host}");
         }
-        for host in ["evil.example", "router.lan.evil.example", "localhost.evil.example", "127.0.0.1.evil.example:9846"] {
+        for host in ["evil.example", "router.lan.evil.example", "localhost.evil.example", "127.0.0.1.evil.example:9846"]
+        {
             assert_eq!(read(host), 421, "{host}");
         }
         for host in ["", ":9846", "localhost:http"] {
@@ -224,7 +221,8 @@ mod tests {
         let bearer = format!("Bearer {TOKEN}");
         let write = |of: &[(&'static str, &str)]| {
             let base = [("host", "127.0.0.1:9846"), ("content-type", "application/json")];
-            let mut all: Vec<_> = base.into_iter().filter(|(name, _)| of.iter().all(|(given, _)| given != name)).collect();
+            let mut all: Vec<_> =
+                base.into_iter().filter(|(name, _)| of.iter().all(|(given, _)| given != name)).collect();
             all.extend(of.iter().filter(|(_, value)| !value.is_empty()));
             check(HERE, Need::Write, &all)
         };
@@ -247,7 +245,8 @@ mod tests {
         for good in ["http://127.0.0.1:9846", "https://127.0.0.1:9846"] {
             assert_eq!(write(&[("authorization", &bearer), ("origin", good)]), 200, "{good}");
         }
-        for evil in ["null", "http://evil.example", "http://127.0.0.1", "http://127.0.0.1:9847", "127.0.0.1:9846", "file://"]
+        for evil in
+            ["null", "http://evil.example", "http://127.0.0.1", "http://127.0.0.1:9847", "127.0.0.1:9846", "file://"]
         {
             assert_eq!(write(&[("authorization", &bearer), ("origin", evil)]), 403, "{evil}");
         }

@@ -115,7 +115,11 @@ struct Site {
 }
 
 /// Serves as it is configured, from one change to the next.
-async fn attend(mut wanted: watch::Receiver<Option<HttpConfig>>, problem: watch::Sender<Option<String>>, site: Arc<Site>) {
+async fn attend(
+    mut wanted: watch::Receiver<Option<HttpConfig>>,
+    problem: watch::Sender<Option<String>>,
+    site: Arc<Site>,
+) {
     loop {
         let config = wanted.borrow_and_update().clone();
         problem.send_replace(None);

@@ -32,9 +32,12 @@ impl Site {
         let now = now();
         let (since, until) = bounds(span, now);
         let Some(path) = self.history() else {
-            return Err(Problem::absent("nothing is recorded; see [history] keep, and the log where that is not \"off\""));
+            return Err(Problem::absent(
+                "nothing is recorded; see [history] keep, and the log where that is not \"off\"",
+            ));
         };
-        self.read(path, move |reader| reader.report(&ReportQuery { since, until }, &network::hostname(), now)).await
+        let host = network::host_name().unwrap_or_else(|_| "localhost".into());
+        self.read(path, move |reader| reader.report(&ReportQuery { since, until }, &host, now)).await
     }
 
     /// Reads the history in a thread, a few at once.

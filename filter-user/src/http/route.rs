@@ -185,7 +185,9 @@ impl Call {
             Write::Apply => {
                 let Apply { confirm } = object(body, "{} or {\"confirm\": SECONDS}")?;
                 if let Some(secs) = confirm.filter(|secs| !(1..=MAX_CONFIRM).contains(secs)) {
-                    return Err(Problem::bad(format!("confirm {secs} is not accepted; give 1 to {MAX_CONFIRM} seconds")));
+                    return Err(Problem::bad(format!(
+                        "confirm {secs} is not accepted; give 1 to {MAX_CONFIRM} seconds"
+                    )));
                 }
                 Request::Apply { confirm }
             }
@@ -254,7 +256,8 @@ fn span(query: &mut Query) -> Result<Span, Problem> {
     let until = query.number("until", 0, LAST_SECOND)?;
     let Some(range) = query.text("range") else { return Ok(Span::Between { since, until }) };
     let found = RANGES.iter().find(|(name, _)| *name == range).map(|&(_, span)| Span::Last(span));
-    let found = found.ok_or_else(|| Problem::bad(format!("range {range:?} is not accepted; give 1h, 24h, 7d or 30d")))?;
+    let found =
+        found.ok_or_else(|| Problem::bad(format!("range {range:?} is not accepted; give 1h, 24h, 7d or 30d")))?;
     Ok(if since.or(until).is_some() { Span::Between { since, until } } else { found })
 }
 

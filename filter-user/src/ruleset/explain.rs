@@ -143,10 +143,77 @@ fn why(rules: &[Listing], guarded: bool, action: u32, scoped: bool, paused: bool
         2 if paused && blocks => "a block rule names it, and weir is paused: it is counted and passes",
         2 => "only monitor rules name it: it is counted and passes",
         3 => "a block rule names it",
-        _ if rules.iter().all(|rule| rule.resting) => "the rules that name it rest: their schedule switches them off now",
+        _ if rules.iter().all(|rule| rule.resting) => {
+            "the rules that name it rest: their schedule switches them off now"
+        }
         _ => "no rule speaks for it",
     };
     let limit =
         if scoped { "; so for packets in the scope of every rule, others pass or meet fewer rules" } else { "" };
     format!("{why}{limit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::{Config, RuleConfig};
+    use crate::ruleset::parts::Copies;
+    use crate::ruleset::{Host, Rule, Sets, compile, guard, resolve};
+
+    fn explained(address: &str, resting: &[&str], paused: bool) -> Explained {
+        let mut config = Config::default();
+        let rule = |name: &str, action: RuleAction, prefix: &str| {
+            let mut rule = RuleConfig::block(name);
+            rule.identity.action = action;
+            rule.prefixes.push(prefix.parse().unwrap());
+            rule
+        };
+        config.rules.push(rule("block", RuleAction::Block, "203.0.113.0/24"));
+        config.rules.push(rule("watch", RuleAction::Monitor, "203.0.113.128/25"));
+        config.rules.push(rule("office", RuleAction::Allow, "203.0.113.7/32"));
+        let resolved = resolve(&config, &Copies::new()).unwrap();
+        let guard = guard(&["203.0.113.99/32".parse().unwrap()], &Host::default(), [].into_iter());
+        let resting: BTreeSet<String> = resting.iter().map(ToString::to_string).collect();
+        let as_now = |mut rule: Rule| {
+            if paused && rule.identity.action == RuleAction::Block {
+                rule.identity.action = RuleAction::Monitor;
+            }
+            rule
+        };
+        let awake = |rule: &Rule| !resting.contains(&rule.identity.name);
+        let rules: Vec<Rule> = resolved.rules().into_iter().filter(awake).map(as_now).collect();
+        let compiled = compile(&rules, &guard, &mut Sets::default(), &BTreeMap::new()).unwrap();
+        let suspension = Suspension { resting: Some(&resting), paused };
+        explain(address.parse().unwrap(), &resolved, &guard, &compiled, suspension)
+    }
+
+    #[test]
+    fn a_pause_and_a_schedule_are_reasons_to_pass() {
+        let why = |address: &str, resting: &[&str], paused: bool| {
+            let explained = explained(address, resting, paused);
+            assert_eq!(explained.verdict_out, explained.verdict_in);
+            (explained.verdict_out.as_str(), explained.why)
+        };
+        assert_eq!(why("203.0.113.1", &[], false), ("drop", "a block rule names it".into()));
+        assert_eq!(why("::ffff:203.0.113.1", &[], false), ("drop", "a block rule names it".into()));
+        let paused = "a block rule names it, and weir is paused: it is counted and passes";
+        assert_eq!(why("203.0.113.1", &[], true), ("pass", paused.into()));
+        let rest = "the rules that name it rest: their schedule switches them off now";
+        assert_eq!(why("203.0.113.1", &["block"], false), ("pass", rest.into()));
+        let counted = "only monitor rules name it: it is counted and passes";
+        assert_eq!(why("203.0.113.200", &["block"], false), ("pass", counted.into()));
+        assert_eq!(why("203.0.113.200", &["block"], true), ("pass", counted.into()), "what rests is not paused");
+        assert_eq!(why("203.0.113.7", &[], true), ("pass", "an allow rule names it, which beats every block".into()));
+        assert!(why("203.0.113.99", &[], false).1.starts_with("the address is in the never-block set"));
+        assert_eq!(why("203.0.114.1", &[], false), ("pass", "no rule lists this address".into()));
+    }
+
+    #[test]
+    fn a_rule_that_rests_is_told_apart_and_keeps_its_action() {
+        let rules = explained("203.0.113.200", &["block"], true).rules;
+        let told: Vec<_> = rules.iter().map(|rule| (rule.name.as_str(), rule.action, rule.resting)).collect();
+        assert_eq!(told, [("block", RuleAction::Block, true), ("watch", RuleAction::Monitor, false)]);
+    }
 }

@@ -163,7 +163,13 @@ fn what_is_too_long_or_no_http_is_refused_and_forgotten() {
         assert_eq!(exchange(&get("/", &many)), "HTTP/1.1 431 Request Header Fields Too Large");
         let body = format!("{{\"secs\": {}}}", "1".repeat(70_000));
         let post = |headers: &[(&str, &str)], body: &[u8]| {
-            request("localhost", "POST", "/api/v1/pause", &[&[("Authorization", bearer.as_str())], headers].concat(), body)
+            request(
+                "localhost",
+                "POST",
+                "/api/v1/pause",
+                &[&[("Authorization", bearer.as_str())], headers].concat(),
+                body,
+            )
         };
         assert_eq!(exchange(&post(&[], body.as_bytes())), "HTTP/1.1 413 Payload Too Large");
         let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());

@@ -55,7 +55,8 @@ fn what_makes_no_sense_is_refused() {
     ] {
         assert_eq!(read(bad), Err(400), "{bad}");
     }
-    for absent in ["", "//", "/index.html", "/api", "/api/v1", "/api/v1/", "/api/v1/stop", "/api/v2/status", "/../etc"] {
+    for absent in ["", "//", "/index.html", "/api", "/api/v1", "/api/v1/", "/api/v1/stop", "/api/v2/status", "/../etc"]
+    {
         assert_eq!(read(absent), Err(404), "{absent}");
     }
 }
@@ -102,7 +103,8 @@ fn bodies_are_the_objects_that_calls_take() {
             assert_eq!(write(&format!("/api/v1/{path}"), bad), Err(400), "{path} {bad}");
         }
     }
-    for bad in ["{}", r#"{"secs": 0}"#, r#"{"secs": 86401}"#, r#"{"secs": -1}"#, r#"{"secs": "5"}"#, r#"{"secs": 1.5}"#] {
+    for bad in ["{}", r#"{"secs": 0}"#, r#"{"secs": 86401}"#, r#"{"secs": -1}"#, r#"{"secs": "5"}"#, r#"{"secs": 1.5}"#]
+    {
         assert_eq!(write("/api/v1/pause", bad), Err(400), "{bad}");
     }
     assert_eq!(write("/api/v1/apply", r#"{"confirm": 0}"#), Err(400));
@@ -125,6 +127,7 @@ fn the_description_names_every_place_of_the_api_and_no_other() {
     let served = |path: &str| path.starts_with("/api/") || path == "/healthz";
     let method = |endpoint| if matches!(endpoint, Endpoint::Write(_)) { "POST" } else { "GET" };
     let expected = ENDPOINTS.into_iter().filter(|(path, _)| served(path));
-    let expected: BTreeSet<_> = expected.map(|(path, endpoint)| (path.to_owned(), method(endpoint).to_owned())).collect();
+    let expected: BTreeSet<_> =
+        expected.map(|(path, endpoint)| (path.to_owned(), method(endpoint).to_owned())).collect();
     assert_eq!(places, expected);
 }
