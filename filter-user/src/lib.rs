@@ -5,6 +5,7 @@
 //! - [`source`] turns list formats into [`prefix`] sets; [`capture`] turns captures into frames.
 //! - [`ruleset`] resolves rules to lists and compiles them into tables.
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
+//! - [`http`] serves the page and the JSON API.
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
 //!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
 //! - [`ledger`] keeps the books of what was counted, [`history`] writes them down, [`render`] shows them, [`seal`] signs
@@ -24,6 +25,7 @@ pub mod events;
 pub mod fetch;
 pub mod flows;
 pub mod history;
+pub mod http;
 pub mod ledger;
 pub mod liveness;
 pub mod metrics;

@@ -365,8 +365,19 @@ impl Status {
     /// False where a device sees no packets, part of a rule is not in force, or a list is old.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.devices.iter().all(|device| device.state != "dead")
-            && self.degraded.is_empty()
-            && self.lists.iter().all(|list| list.state != ListState::Stale)
+        self.faults().is_empty()
+    }
+
+    /// What keeps it from being whole, one line each.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let dead = self.devices.iter().filter(|device| device.state == "dead");
+        let dead = dead.map(|device| format!("device \"{}\" is not filtered", device.name));
+        let stale = self.lists.iter().filter(|list| list.state == ListState::Stale);
+        let stale = stale.map(|list| {
+            let of = list.asn.map_or_else(String::new, |asn| format!(" for AS{asn}"));
+            format!("the copy of source {}{of} is old", list.source)
+        });
+        dead.chain(self.degraded.iter().cloned()).chain(stale).collect()
     }
 }

@@ -191,6 +191,24 @@ impl Store {
         replace(&self.directory, SAVED, &text)
     }
 
+    /// Where the token for HTTP is.
+    #[must_use]
+    pub fn token_path(&self) -> PathBuf {
+        self.directory.join(TOKEN)
+    }
+
+    /// The token for HTTP; where there is none, `fresh` is kept as one.
+    pub fn token(&self, fresh: impl FnOnce() -> io::Result<String>) -> io::Result<Vec<u8>> {
+        match fs::read(self.token_path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let text = fresh()?;
+                replace(&self.directory, TOKEN, text.as_bytes())?;
+                Ok(text.into_bytes())
+            }
+            read => read,
+        }
+    }
+
     fn copies_directory(&self) -> PathBuf {
         self.directory.join("copies")
     }
@@ -249,6 +267,9 @@ fn read_copy(path: &Path) -> Result<Option<Copy>, String> {
         Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     }
 }
+
+/// The file with the token for HTTP.
+const TOKEN: &str = "token";
 
 /// The file with what must survive a restart.
 const SAVED: &str = "state.json";

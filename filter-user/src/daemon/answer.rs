@@ -1,27 +1,31 @@
 //! What clients are answered, whatever way they came: the control socket and HTTP ask the same questions.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::Daemon;
-use crate::control::{Answer, Request};
+use super::{Asked, Daemon, explain};
+use crate::control::{Answer, MAX_PAUSE, Request};
 use crate::controller::Event;
 use crate::report::{DeviceStatus, Status};
 
-/// The longest pause: whoever forgets one is protected again the next day.
-const MAX_PAUSE: Duration = Duration::from_hours(24);
-
 impl Daemon<'_> {
-    /// Serves a client; `None` where it asks for the end.
-    pub(super) fn serve(&mut self, request: Request) -> Option<Answer> {
+    /// Serves a client; gives its reply back where it asks for the end.
+    pub(super) fn serve(&mut self, (request, reply): Asked) -> Option<oneshot::Sender<Answer>> {
         let done = |result: anyhow::Result<()>, text: String| match result {
             Ok(()) => Answer::Done(text),
             Err(problem) => Answer::Error(format!("{problem:#}")),
         };
-        Some(match request {
-            Request::Stop => return None,
+        let answer = match request {
+            Request::Stop => return Some(reply),
+            Request::Explain { address } => {
+                let live = self.controller.live().cloned();
+                tokio::spawn(explain::answer(address, live, Arc::clone(&self.explaining), reply));
+                return None;
+            }
             Request::Status => match self.status() {
                 Ok(status) => Answer::Status(Box::new(status)),
                 Err(error) => Answer::Error(format!("{error:#}")),
@@ -55,7 +59,10 @@ impl Daemon<'_> {
             }
             Request::Recent { limit } => Answer::Recent(self.evidence.recent().latest(limit)),
             Request::Update { accept } => self.update(accept),
-        })
+        };
+        // A client that went away gets none.
+        drop(reply.send(answer));
+        None
     }
 
     fn update(&mut self, accept: BTreeSet<String>) -> Answer {
@@ -112,6 +119,7 @@ impl Daemon<'_> {
         enforced
             .degraded
             .extend(unsaved.map(|what| format!("{what} cannot be stored in {directory}: a restart would not find it")));
+        enforced.degraded.extend(self.server.problem());
         enforced.degraded.extend(self.evidence.degraded());
         let live = self.controller.live();
         Ok(Status {
