@@ -1,10 +1,14 @@
-//! Compiles `filter-ebpf` for the BPF target and leaves the object in `OUT_DIR`. Must build nothing else.
+//! Compiles `filter-ebpf` for the BPF target and compresses the page's files; leaves both in `OUT_DIR`. Must build nothing
+//! else.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::Context as _;
 use aya_build::{Package, Toolchain, build_ebpf};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use object::build::elf::{Builder, SectionData};
 use object::elf::SHT_STRTAB;
 
@@ -26,7 +30,36 @@ fn main() -> anyhow::Result<()> {
     build_ebpf([package], Toolchain::Custom(&toolchain))
         .context("run `cargo xtask setup`: it installs bpf-linker and rust-src")?;
     let directory = PathBuf::from(env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
+    compress(&directory.join("page"))?;
     strip(&directory.join("weir-filter"), &directory.join("weir-filter.o"))
+}
+
+/// What the daemon serves: the page, and the API's description.
+const PAGE: [&str; 7] = [
+    "page/index.html",
+    "page/app.js",
+    "page/app.css",
+    "page/uplot.js",
+    "page/uplot.css",
+    "page/favicon.svg",
+    "openapi.json",
+];
+
+/// Compresses the files that the daemon serves, so that neither it nor a router's flash has to.
+fn compress(into: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(into).with_context(|| format!("cannot make {}", into.display()))?;
+    for name in PAGE {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets").join(name);
+        println!("cargo:rerun-if-changed={}", path.display());
+        let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(&content)?;
+        let file = Path::new(name).file_name().context("a file has a name")?;
+        let mut compressed = into.join(file).into_os_string();
+        compressed.push(".gz");
+        fs::write(&compressed, gzip.finish()?).with_context(|| format!("cannot write {}", compressed.display()))?;
+    }
+    Ok(())
 }
 
 /// Copies the object without its DWARF, of which it holds ten times as much as of everything else: bpf-linker needs it

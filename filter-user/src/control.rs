@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use crate::events::Event;
 use crate::process;
 use crate::report::Status;
+use crate::ruleset::Explained;
 
 /// What a client may ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,11 @@ pub enum Request {
     Resume,
     /// Write down everything that was counted until now.
     Flush,
+    /// The metrics.
+    Metrics {
+        /// As `OpenMetrics`, else as Prometheus' own text.
+        open: bool,
+    },
     /// The latest drops.
     Recent {
         /// How many, at most.
@@ -48,6 +55,11 @@ pub enum Request {
     Update {
         /// Sources whose copies are taken over whatever the gates say.
         accept: BTreeSet<String>,
+    },
+    /// Why an address is blocked, or why not, by the rules in force.
+    Explain {
+        /// The address.
+        address: IpAddr,
     },
 }
 
@@ -59,8 +71,12 @@ pub enum Answer {
     Status(Box<Status>),
     /// The drops asked for, the latest first.
     Recent(Vec<Event>),
+    /// The metrics asked for.
+    Metrics(String),
     /// Everything is detached.
     Stopped,
+    /// What happens to packets to and from the address.
+    Explained(Box<Explained>),
     /// It was done, in one line.
     Done(String),
     /// The request was not served, and why.
@@ -88,6 +104,9 @@ pub enum ControlError {
     #[error("weir answered: {0}")]
     Refused(String),
 }
+
+/// The longest pause: whoever forgets one is protected again the next day.
+pub const MAX_PAUSE: Duration = Duration::from_hours(24);
 
 /// Longest request and answer; a status with every counter of 64,000 rules fits.
 const MAX_LINE: u64 = 256 << 20;

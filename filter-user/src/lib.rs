@@ -5,10 +5,12 @@
 //! - [`source`] turns list formats into [`prefix`] sets; [`capture`] turns captures into frames.
 //! - [`ruleset`] resolves rules to lists and compiles them into tables.
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
+//! - [`http`] serves the page and the JSON API.
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
 //!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
 //! - [`ledger`] keeps the books of what was counted, [`history`] writes them down, [`render`] shows them, [`seal`] signs
-//!   that; [`events`] are single drops; [`top`] shows what is counted just now.
+//!   that; [`events`] are single drops, [`metrics`] the text that Prometheus scrapes; [`top`] shows what is counted just
+//!   now.
 
 pub mod account;
 pub mod capture;
@@ -23,8 +25,10 @@ pub mod events;
 pub mod fetch;
 pub mod flows;
 pub mod history;
+pub mod http;
 pub mod ledger;
 pub mod liveness;
+pub mod metrics;
 pub mod network;
 pub mod prefix;
 pub mod process;

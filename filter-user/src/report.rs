@@ -67,6 +67,10 @@ pub struct Counter {
     pub direction: String,
     /// `ipv4` or `ipv6`.
     pub family: String,
+    /// Whether the packets are in the totals: not where they passed an egress hook, because an ingress hook may have
+    /// counted them, too.
+    #[serde(default)]
+    pub total: bool,
     /// Packets.
     pub packets: u64,
     /// Bytes.
@@ -129,6 +133,7 @@ pub fn totals(
                 action: rule.action,
                 direction: if key.direction == Direction::Out { "out" } else { "in" }.into(),
                 family: if key.v6 { "ipv6" } else { "ipv4" }.into(),
+                total: counts,
                 packets: tally.packets,
                 bytes: tally.bytes,
             });
@@ -295,7 +300,7 @@ pub fn degraded(gaps: &[Gap]) -> Vec<String> {
 }
 
 /// What `weir status` shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// weir's version.
     pub version: String,
@@ -360,8 +365,19 @@ impl Status {
     /// False where a device sees no packets, part of a rule is not in force, or a list is old.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.devices.iter().all(|device| device.state != "dead")
-            && self.degraded.is_empty()
-            && self.lists.iter().all(|list| list.state != ListState::Stale)
+        self.faults().is_empty()
+    }
+
+    /// What keeps it from being whole, one line each.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let dead = self.devices.iter().filter(|device| device.state == "dead");
+        let dead = dead.map(|device| format!("device \"{}\" is not filtered", device.name));
+        let stale = self.lists.iter().filter(|list| list.state == ListState::Stale);
+        let stale = stale.map(|list| {
+            let of = list.asn.map_or_else(String::new, |asn| format!(" for AS{asn}"));
+            format!("the copy of source {}{of} is old", list.source)
+        });
+        dead.chain(self.degraded.iter().cloned()).chain(stale).collect()
     }
 }

@@ -67,6 +67,27 @@ pub fn directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
 }
 
+/// Replaces a file that other programs read: they find the old content or the new one. It need not survive a power cut.
+pub fn show(path: &Path, text: &str) -> io::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    // Not a name that a collector of `*.prom` takes.
+    fresh.push(".new");
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(&fresh, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&fresh);
+    }
+    written
+}
+
+/// Removes what [`show`] wrote.
+pub fn hide(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
 /// True on OpenWrt, whose disk is a flash chip that every write wears out.
 #[must_use]
 pub fn is_flash_router() -> bool {
@@ -191,6 +212,24 @@ impl Store {
         replace(&self.directory, SAVED, &text)
     }
 
+    /// Where the token for HTTP is.
+    #[must_use]
+    pub fn token_path(&self) -> PathBuf {
+        self.directory.join(TOKEN)
+    }
+
+    /// The token for HTTP; where there is none, `fresh` is kept as one.
+    pub fn token(&self, fresh: impl FnOnce() -> io::Result<String>) -> io::Result<Vec<u8>> {
+        match fs::read(self.token_path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let text = fresh()?;
+                replace(&self.directory, TOKEN, text.as_bytes())?;
+                Ok(text.into_bytes())
+            }
+            read => read,
+        }
+    }
+
     fn copies_directory(&self) -> PathBuf {
         self.directory.join("copies")
     }
@@ -249,6 +288,9 @@ fn read_copy(path: &Path) -> Result<Option<Copy>, String> {
         Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     }
 }
+
+/// The file with the token for HTTP.
+const TOKEN: &str = "token";
 
 /// The file with what must survive a restart.
 const SAVED: &str = "state.json";

@@ -6,6 +6,7 @@
 //! - [`feed`] is a web server of lists that misbehaves at will, and remembers who asked.
 //! - [`irrd`] is a routing registry that does, too.
 //! - [`tagged`] carries IP over VLAN tags and PPPoE sessions without the kernel's drivers.
+//! - [`http`] speaks HTTP as it is told; [`browser`] drives a Chromium.
 //! - [`weir`] runs the binary.
 //!
 //! Rules: a test makes its own namespaces and its own run directory, so tests run in parallel; it panics rather than
@@ -19,9 +20,11 @@
     reason = "the lab runs in tests only; a step that fails must stop the test where it stands"
 )]
 
+pub mod browser;
 pub mod echo;
 pub mod feed;
 pub mod frame;
+pub mod http;
 pub mod irrd;
 pub mod lab;
 pub mod netns;

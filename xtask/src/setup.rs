@@ -4,6 +4,7 @@ mod debian;
 mod linker;
 mod programs;
 mod rust_src;
+mod web;
 
 use anyhow::{Context, Result, bail};
 
@@ -38,6 +39,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
     if needs.contains(&Need::Test) {
         components()?;
         programs::ensure(programs::TEST)?;
+        web::ensure();
     } else if needs.contains(&Need::Lab) {
         programs::ensure(programs::LAB)?;
     }

@@ -5,15 +5,12 @@ use std::net::IpAddr;
 
 use anyhow::Context as _;
 use clap::Args;
-use filter_common::decide::Action;
-use serde::Serialize;
 
 use super::selection::{Known, Selection};
 use super::{Outcome, complain, print, print_json};
 use crate::controller::day;
 use crate::network;
-use crate::prefix::Asn;
-use crate::ruleset::{RuleAction, RuleDirection};
+use crate::ruleset::explain::{Explained, Listing, Suspension, explain};
 
 /// Say what happens to packets to and from an address, and which rules and lists say so
 #[derive(Debug, Args)]
@@ -30,68 +27,12 @@ pub(super) struct Explain {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Report {
-    address: IpAddr,
-    verdict_out: &'static str,
-    verdict_in: &'static str,
-    rules: Vec<RuleReport>,
-    why: String,
-}
-
-#[derive(Serialize)]
-struct RuleReport {
-    name: String,
-    action: RuleAction,
-    direction: RuleDirection,
-    prefix: String,
-    asn: Option<Asn>,
-    list: String,
-    source: String,
-    /// Unix seconds.
-    fetched: Option<i64>,
-    /// Unix seconds.
-    since: Option<i64>,
-    /// Which packets the rule speaks for; null where for all.
-    scope: Option<String>,
-}
-
 impl Explain {
     pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
         let config = self.selection.load()?;
         let host = network::host().context("cannot read this host's addresses")?;
         let Known { resolved, guard, compiled, .. } = Known::new(&config, &self.selection.state_dir, &host)?;
-        // Programs log ::ffff:192.0.2.1 for what is 192.0.2.1 on the wire.
-        let address = self.address.to_canonical();
-        let set = compiled.set_of(address);
-        let actions = compiled.actions.get(set as usize).copied().unwrap_or_default();
-        let guarded = match address {
-            IpAddr::V4(address) => guard.v4.contains(address.into()),
-            IpAddr::V6(address) => guard.v6.contains(address.into()),
-        };
-        let rules: Vec<_> = resolved
-            .matches(address)
-            .into_iter()
-            .map(|found| RuleReport {
-                name: found.rule.identity.name.clone(),
-                action: found.rule.identity.action,
-                direction: found.rule.identity.direction,
-                prefix: found.prefix.to_string(),
-                asn: Some(found.asn).filter(|&asn| asn != 0),
-                list: found.list.name.clone(),
-                source: found.list.source.clone(),
-                fetched: Some(found.list.fetched).filter(|&time| time != 0),
-                since: Some(found.since).filter(|&time| time != 0),
-                scope: Some(found.rule.scope.to_string()).filter(|scope| !scope.is_empty()),
-            })
-            .collect();
-        let report = Report {
-            address,
-            verdict_out: verdict(actions.out),
-            verdict_in: verdict(actions.in_),
-            why: why(&rules, guarded, actions.out.max(actions.in_), actions.scoped != 0),
-            rules,
-        };
+        let report = explain(self.address, &resolved, &guard, &compiled, Suspension::default());
         resolved.warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
         if self.json {
             print_json(&report)?;
@@ -102,32 +43,8 @@ impl Explain {
     }
 }
 
-fn verdict(action: u32) -> &'static str {
-    if action == Action::Block as u32 { "drop" } else { "pass" }
-}
-
-fn why(rules: &[RuleReport], guarded: bool, action: u32, scoped: bool) -> String {
-    if rules.is_empty() {
-        return "no rule lists this address".into();
-    }
-    if guarded {
-        return "the address is in the never-block set (this host, its gateways and resolvers, private and special \
-                networks, never_block): no rule takes effect on it"
-            .into();
-    }
-    let why = match action {
-        1 => "an allow rule names it, which beats every block",
-        2 => "only monitor rules name it: it is counted and passes",
-        3 => "a block rule names it",
-        _ => "no rule speaks for it",
-    };
-    let limit =
-        if scoped { "; so for packets in the scope of every rule, others pass or meet fewer rules" } else { "" };
-    format!("{why}{limit}")
-}
-
 /// Which source says so, since when, and when it was asked last; nothing where the list's name says it all.
-fn provenance(rule: &RuleReport) -> String {
+fn provenance(rule: &Listing) -> String {
     if rule.source == rule.list || rule.list == "prefixes" {
         return String::new();
     }
@@ -136,9 +53,13 @@ fn provenance(rule: &RuleReport) -> String {
     format!("; {}{since}{fetched}", rule.source)
 }
 
-fn text(report: &Report) -> String {
-    let Report { address, verdict_out, verdict_in, why, .. } = report;
-    let mut text = format!("{address}\n  to it:   {verdict_out}\n  from it: {verdict_in}\n  why:     {why}\n");
+fn text(report: &Explained) -> String {
+    let Explained { address, verdict_out, verdict_in, why, .. } = report;
+    let mut text = format!(
+        "{address}\n  to it:   {}\n  from it: {}\n  why:     {why}\n",
+        verdict_out.as_str(),
+        verdict_in.as_str()
+    );
     for rule in &report.rules {
         let origin = rule.asn.map_or_else(String::new, |asn| format!(" (AS{asn})"));
         // Writing to a string cannot fail.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::confirm::{ConfigText, Saved};
 use crate::config::{Config, Location};
 use crate::ruleset::parts::{Copies, PartId};
+use crate::ruleset::{Resolved, Rule, RuleAction};
 use crate::source::copy::{Copy, Validators};
 use crate::source::{Content, Need};
 
@@ -68,6 +69,25 @@ pub struct Policy {
     pub resting: BTreeSet<String>,
     /// Block rules only count.
     pub paused: bool,
+}
+
+impl Policy {
+    /// All its rules, with the actions that they have now: while weir is paused, block rules only count.
+    #[must_use]
+    pub fn rules(&self, resolved: &Resolved) -> Vec<Rule> {
+        let mut rules = resolved.rules();
+        if self.paused {
+            let blocking = rules.iter_mut().filter(|rule| rule.identity.action == RuleAction::Block);
+            blocking.for_each(|rule| rule.identity.action = RuleAction::Monitor);
+        }
+        rules
+    }
+
+    /// Whether a rule is not switched off by its schedule.
+    #[must_use]
+    pub fn is_awake(&self, rule: &Rule) -> bool {
+        !self.resting.contains(&rule.identity.name)
+    }
 }
 
 /// What happens.

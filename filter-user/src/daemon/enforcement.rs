@@ -23,7 +23,7 @@ use crate::network;
 use crate::process::RunDir;
 use crate::report;
 use crate::ruleset::versions::versions;
-use crate::ruleset::{self, RuleAction, RuleIdentity, Sets};
+use crate::ruleset::{self, RuleIdentity, Sets};
 
 /// What is enforced.
 pub(super) struct Enforcement {
@@ -114,13 +114,9 @@ impl Enforcement {
         let host = network::host().context("cannot read this host's addresses")?;
         let written = resolved.rules.iter().flat_map(|rule| &rule.written);
         let guard = ruleset::guard(&config.never_block, &host, written);
-        let mut rules = resolved.rules();
-        if policy.paused {
-            let blocking = rules.iter_mut().filter(|rule| rule.identity.action == RuleAction::Block);
-            blocking.for_each(|rule| rule.identity.action = RuleAction::Monitor);
-        }
+        let rules = policy.rules(&resolved);
         let identities: Vec<RuleIdentity> = rules.iter().map(|rule| rule.identity.clone()).collect();
-        let in_force: Vec<_> = rules.into_iter().filter(|rule| !policy.resting.contains(&rule.identity.name)).collect();
+        let in_force: Vec<_> = rules.into_iter().filter(|rule| policy.is_awake(rule)).collect();
         let devices = network::indices().context("cannot list the network devices")?;
         let lists = versions(&in_force, &policy.copies);
         let ruleset = ruleset::compile(&in_force, &guard, &mut self.sets, &devices)?;

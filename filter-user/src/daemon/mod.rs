@@ -6,6 +6,7 @@ mod clock;
 mod counting;
 mod enforcement;
 mod evidence;
+mod explain;
 mod recorder;
 mod sinks;
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -27,6 +28,7 @@ use crate::config::Config;
 use crate::control::{Answer, Client, Request};
 use crate::controller::{Command, ConfigText, Controller, Event, Level, Load, Outcome, Policy, Saved, Start, Waiting};
 use crate::fetch::{self, Question};
+use crate::http::Server;
 use crate::process::{self, RunDir};
 use crate::report::Status;
 use crate::ruleset::parts::PartId;
@@ -65,6 +67,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     // Signals are caught before anything is attached, so that none can leave a program behind.
     let mut signals = Signals::new()?;
     let (answers, mut answered) = mpsc::channel(16);
+    let (requests, mut inbox) = mpsc::channel::<Asked>(16);
     let clock = Clock::start();
     let config = &given.0.evidence;
     let evidence = Evidence::open(config, &settings.state_dir, &settings.run_dir, clock.now());
@@ -78,6 +81,9 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
         store: Store::new(&settings.state_dir),
         unsaved: BTreeMap::new(),
         answers,
+        explaining: Arc::new(Semaphore::new(1)),
+        textfile_problem: None,
+        server: Server::start(requests.clone(), &settings.state_dir, &settings.run_dir),
     };
     daemon.start(given)?;
 
@@ -85,7 +91,6 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))
         .with_context(|| format!("cannot restrict {}", socket.display()))?;
-    let (requests, mut inbox) = mpsc::channel::<Asked>(16);
     let mut clients = JoinSet::new();
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -107,11 +112,11 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
                 clients.spawn(serve_client(stream, requests.clone()));
             }
             Some(_) = clients.join_next() => {}
-            Some((request, reply)) = inbox.recv() => match daemon.serve(request) {
-                // A client that went away gets none.
-                Some(answer) => drop(reply.send(answer)),
-                None => break Some(reply),
-            },
+            Some(asked) = inbox.recv() => {
+                if let Some(reply) = daemon.serve(asked) {
+                    break Some(reply);
+                }
+            }
             Some((part, outcome)) = answered.recv() => {
                 daemon.happens(Event::Fetched(part, outcome)).unwrap_or_default();
             }
@@ -119,6 +124,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
                 daemon.enforcement.check_devices();
                 daemon.enforcement.check_life();
                 daemon.write_again();
+                daemon.configure_server();
                 if let Some(watch) = settings.watch {
                     watch(&daemon.status()?);
                 }
@@ -131,6 +137,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
                 daemon.post();
                 let now = daemon.clock.now();
                 daemon.evidence.pass_stats(&daemon.enforcement, now);
+                daemon.write_metrics();
             }
             _ = trace.tick(), if settings.trace => daemon.enforcement.flush_trace(),
         }
@@ -206,6 +213,12 @@ struct Daemon<'a> {
     /// What the state directory should hold and does not, by what it is.
     unsaved: BTreeMap<String, Unsaved>,
     answers: mpsc::Sender<(PartId, Outcome)>,
+    /// Lets one explanation be made after the other.
+    explaining: Arc<Semaphore>,
+    /// The page, the API and the metrics.
+    server: Server,
+    /// Why the metrics are not in their file.
+    textfile_problem: Option<String>,
 }
 
 impl Daemon<'_> {
@@ -350,6 +363,13 @@ impl Daemon<'_> {
                     error!("{what} cannot be stored in {directory}: {problem}; it is kept in memory");
                 }
             }
+        }
+    }
+
+    /// Tells the server what is configured now: a reload may have changed it, or gone back.
+    fn configure_server(&self) {
+        if let Some(policy) = self.controller.live() {
+            self.server.configure(&policy.config.evidence.http);
         }
     }
 

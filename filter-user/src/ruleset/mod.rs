@@ -4,6 +4,7 @@ mod caution;
 pub mod compare;
 pub mod compile;
 pub mod delta;
+pub mod explain;
 pub mod guard;
 pub mod narrow;
 pub mod origins;
@@ -16,6 +17,7 @@ pub mod table;
 pub mod versions;
 
 pub use compile::{Guard, Rule, Ruleset, compile};
+pub use explain::{Explained, explain};
 pub use guard::{Host, guard};
 pub use resolve::{Resolved, resolve};
 pub use schedule::{Schedule, ScheduleError, Window};

@@ -41,7 +41,6 @@ pub(super) fn status() -> Status {
         uptime_secs: 7384,
         generation: 12,
         table_bytes: 655_360,
-        config: None,
         devices: vec![device("lan0", 5000), device("wan0", 3000)],
         rules: vec![
             rule("tiktok", RuleAction::Block, 400),
@@ -52,16 +51,8 @@ pub(super) fn status() -> Status {
         monitored: tally(30),
         allowed: Tally::default(),
         seen: tally(8000),
-        counters: Vec::new(),
         clients: vec![client(9, 300), client(10, 200)],
         client_table: ClientTable { room: 1000, held: 2, evicted: 0, crowded: 0 },
-        events: crate::events::Tallied::default(),
-        lists: Vec::new(),
-        degraded: Vec::new(),
-        resting: Vec::new(),
-        next_switch: None,
-        paused_secs: None,
-        unconfirmed_secs: None,
-        rejected: None,
+        ..Status::default()
     }
 }

@@ -38,6 +38,9 @@ pub(super) const TEST: &[Program] = &[
     optional("bgpdump", "bgpdump"),
     optional("pppd", "ppp"),
     optional("pppoe-server", "pppoe"),
+    optional("chromium", "chromium"),
+    optional("chromedriver", "chromium-driver"),
+    optional("python3", "python3-venv"),
 ];
 
 /// Says what `ensure` would find, and installs nothing.
@@ -66,6 +69,11 @@ pub(super) fn ensure(programs: &[Program]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Installs a package that brings no program of its own.
+pub(super) fn install_package(package: &'static str) -> Result<()> {
+    install(&[&Program { name: "sh", package, optional: true }])
 }
 
 fn install(programs: &[&Program]) -> Result<()> {

@@ -1,0 +1,140 @@
+//! One request to its answer: checks who asks and for what, asks the daemon or the history, and turns what they say into an
+//! answer. Changes nothing itself.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::ACCEPT;
+use hyper::{Request, StatusCode};
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::access::Access;
+use super::answer::{self, Answer};
+use super::assets::Asset;
+use super::problem::Problem;
+use super::route::{Call, Endpoint};
+use super::{HEAD_TIME, Site};
+use crate::control;
+use crate::metrics::Format;
+use crate::report::Status;
+
+/// The longest body.
+const MAX_BODY: usize = 64 << 10;
+/// How long the daemon may take: a publish of many rules on a small router takes seconds.
+const DAEMON_TIME: Duration = Duration::from_secs(30);
+
+/// Answers a request.
+pub(super) async fn respond(request: Request<Incoming>, access: &Access, site: &Site) -> Answer {
+    let answered = async {
+        let endpoint = Endpoint::at(request.method(), request.uri().path())?;
+        access.check(endpoint.need(), request.uri(), request.headers())?;
+        let (head, body) = request.into_parts();
+        let call = match endpoint {
+            Endpoint::Write(write) => Call::write(write, head.uri.query(), &read(body).await?)?,
+            _ => Call::read(endpoint, head.uri.query())?,
+        };
+        if let Call::Asset(name) = call {
+            let asset = Asset::of(name).ok_or_else(|| Problem::absent(format!("{name} is not compiled in")))?;
+            return Ok(answer::asset(asset, &head.headers));
+        }
+        if call == Call::Metrics {
+            let accept = head.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+            return site.metrics(Format::accepted(accept.unwrap_or_default())).await;
+        }
+        site.answer(call).await
+    };
+    answered.await.unwrap_or_else(|problem| answer::refusal(&problem))
+}
+
+/// Reads a body, up to a size and within a time.
+async fn read(body: Incoming) -> Result<Vec<u8>, Problem> {
+    let too_long = || {
+        let problem = format!("the body is longer than {MAX_BODY} bytes; no call needs that much");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, problem)
+    };
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(too_long());
+    }
+    match timeout(HEAD_TIME, Limited::new(body, MAX_BODY).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
+        Ok(Err(error)) => Err(Problem::bad(format!("the body cannot be read: {error}"))),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to come; send it again")),
+    }
+}
+
+impl Site {
+    async fn answer(&self, call: Call) -> Result<Answer, Problem> {
+        match call {
+            Call::Ask(request) => self.tell(request).await,
+            Call::Status { counters } => {
+                let mut status = self.status().await?;
+                if !counters {
+                    status.counters.clear();
+                }
+                Ok(answer::json(StatusCode::OK, &status))
+            }
+            Call::Health => {
+                let reasons = self.status().await?.faults();
+                let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                Ok(answer::json(status, &json!({ "healthy": reasons.is_empty(), "reasons": reasons })))
+            }
+            Call::Metrics => self.metrics(Format::Text).await,
+            Call::History { span, by } => Ok(answer::json(StatusCode::OK, &self.series(span, by).await?)),
+            Call::Report(span) => Ok(answer::json(StatusCode::OK, &self.report(span).await?)),
+            Call::Asset(name) => Err(Problem::absent(format!("{name} is not compiled in"))),
+        }
+    }
+
+    /// Asks the daemon.
+    async fn ask(&self, request: control::Request) -> Result<control::Answer, Problem> {
+        let asked = async {
+            let _turn = self.asking.acquire().await.ok()?;
+            let (reply, answer) = oneshot::channel();
+            self.requests.send((request, reply)).await.ok()?;
+            answer.await.ok()
+        };
+        match timeout(DAEMON_TIME, asked).await {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(Problem::silent("weir is about to end; ask again once it runs")),
+            Err(_) => Err(Problem::silent("weir is busy; ask again in a moment")),
+        }
+    }
+
+    async fn status(&self) -> Result<Status, Problem> {
+        match self.ask(control::Request::Status).await? {
+            control::Answer::Status(status) => Ok(*status),
+            control::Answer::Error(problem) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, problem)),
+            _ => Err(strange()),
+        }
+    }
+
+    async fn tell(&self, request: control::Request) -> Result<Answer, Problem> {
+        let only_asks = matches!(request, control::Request::Explain { .. } | control::Request::Recent { .. });
+        match self.ask(request).await? {
+            control::Answer::Explained(explained) => Ok(answer::json(StatusCode::OK, &explained)),
+            control::Answer::Recent(events) => Ok(answer::json(StatusCode::OK, &json!({ "events": events }))),
+            control::Answer::Done(text) => Ok(answer::json(StatusCode::OK, &json!({ "done": text }))),
+            // What is asked for does not fit how things stand; a question that cannot be answered is another matter.
+            control::Answer::Error(problem) if only_asks => Err(Problem::silent(problem)),
+            control::Answer::Error(problem) => Err(Problem::new(StatusCode::CONFLICT, problem)),
+            control::Answer::Status(_) | control::Answer::Metrics(_) | control::Answer::Stopped => Err(strange()),
+        }
+    }
+
+    /// The metrics, for Prometheus.
+    async fn metrics(&self, format: Format) -> Result<Answer, Problem> {
+        match self.ask(control::Request::Metrics { open: format == Format::OpenMetrics }).await? {
+            control::Answer::Metrics(text) => Ok(answer::text(format.content_type(), text)),
+            control::Answer::Error(problem) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, problem)),
+            _ => Err(strange()),
+        }
+    }
+}
+
+fn strange() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "weir answered something else; report this")
+}

@@ -1,0 +1,17 @@
+//! The page and its API, as a browser, a fuzzer and rude clients meet them. Judges what they are told and what the datapath
+//! does meanwhile.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::indexing_slicing,
+    reason = "a step that fails must stop the test where it stands"
+)]
+
+mod api;
+mod browser;
+mod listening;
+mod rude;
+mod site;
