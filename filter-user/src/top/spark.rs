@@ -53,7 +53,8 @@ impl Spark {
             bars.pop_front();
         }
         let (peak, full) = (self.peak(), height * steps.len());
-        let level = |value: f64| if peak > 0.0 { (value / peak * full as f64).ceil() as usize } else { 0 };
+        // How many of all steps are lower than the value.
+        let level = |value: f64| (0..full).take_while(|&step| value * full as f64 > peak * step as f64).count();
         let space = " ".repeat(width - bars.len());
         (0..height)
             .rev()

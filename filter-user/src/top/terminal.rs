@@ -3,7 +3,7 @@
 
 use std::io;
 use std::panic;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,13 +21,13 @@ use crate::control::{self, Answer, Request};
 use crate::report::Status;
 
 /// How long `p` pauses.
-const PAUSE: Duration = Duration::from_secs(300);
+const PAUSE: Duration = Duration::from_mins(5);
 
 /// What wakes the loop.
 enum News {
     Key(Key),
     Resized,
-    Read(Result<Status, String>, Duration),
+    Read(Result<Box<Status>, String>, Duration),
     Told(String),
     /// The terminal is gone.
     Lost(io::Error),
@@ -55,11 +55,11 @@ async fn run(terminal: &mut DefaultTerminal, run_dir: &Path, interval: Duration,
     };
     let begun = Instant::now();
     let (news, mut inbox) = unbounded_channel();
-    let (wishes, wished) = channel();
+    let (requests, wishes) = channel();
     let (keyboard, run_dir) = (news.clone(), run_dir.to_owned());
     // Both end with the process: neither a read of the terminal nor a daemon that hangs can be called off.
     thread::spawn(move || read_keys(&keyboard));
-    thread::spawn(move || ask(&run_dir, interval, begun, &wished, &news));
+    thread::spawn(move || ask(&run_dir, interval, begun, &wishes, &news));
     let mut top = Top::default();
     loop {
         draw(terminal, &mut top, look, begun.elapsed())?;
@@ -73,20 +73,20 @@ async fn run(terminal: &mut DefaultTerminal, run_dir: &Path, interval: Duration,
             None => return Err(io::Error::other("weir top lost its own threads")),
             Some(News::Lost(error)) => return Err(error),
             Some(News::Resized) => {}
-            Some(News::Read(answer, at)) => top.take(answer, at),
+            Some(News::Read(answer, at)) => top.take(answer.map(|status| *status), at),
             Some(News::Told(note)) => top.tell(note),
             Some(News::Key(key)) => match top.press(key) {
                 Some(Wish::Quit) => return Ok(()),
-                Some(wish) => fulfil(wish, &wishes, &mut top),
+                Some(wish) => fulfil(wish, &requests, &mut top),
                 None => {}
             },
         }
     }
 }
 
-fn fulfil(wish: Wish, wishes: &Sender<Request>, top: &mut Top) {
+fn fulfil(wish: Wish, requests: &Sender<Request>, top: &mut Top) {
     let request = if wish == Wish::Pause { Request::Pause { secs: PAUSE.as_secs() } } else { Request::Resume };
-    let sent = wishes.send(request);
+    let sent = requests.send(request);
     top.tell(
         if sent.is_ok() { "asking weir ..." } else { "weir cannot be asked any more; start weir top again" }.into(),
     );
@@ -175,9 +175,9 @@ fn ask(
     }
 }
 
-fn status(run_dir: &Path) -> Result<Status, String> {
+fn status(run_dir: &Path) -> Result<Box<Status>, String> {
     match control::ask(run_dir, &Request::Status) {
-        Ok(Answer::Status(status)) => Ok(*status),
+        Ok(Answer::Status(status)) => Ok(status),
         Ok(_) => Err("weir answered something else: is it another version?".into()),
         Err(error) => Err(error.to_string()),
     }

@@ -24,6 +24,9 @@ const fn optional(name: &'static str, package: &'static str) -> Program {
     Program { name, package, optional: true }
 }
 
+/// Tests start the program themselves; the package starts a service, too.
+const PROMETHEUS: &str = "prometheus";
+
 /// What network namespaces take.
 pub(super) const LAB: &[Program] = &[required("ip", "iproute2")];
 
@@ -41,6 +44,7 @@ pub(super) const TEST: &[Program] = &[
     optional("chromium", "chromium"),
     optional("chromedriver", "chromium-driver"),
     optional("python3", "python3-venv"),
+    optional("promtool", PROMETHEUS),
 ];
 
 /// Says what `ensure` would find, and installs nothing.
@@ -66,6 +70,8 @@ pub(super) fn ensure(programs: &[Program]) -> Result<()> {
     for program in optional {
         if install(&[program]).is_err() {
             say(program.name, "not available here: tests that need it are skipped");
+        } else if program.package == PROMETHEUS {
+            stop_service(PROMETHEUS)?;
         }
     }
     Ok(())
@@ -97,6 +103,16 @@ fn install(programs: &[&Program]) -> Result<()> {
         Some(absent) => bail!("package {} brought no {}; install {0} by hand", absent.package, absent.name),
         None => Ok(()),
     }
+}
+
+/// Ends what a package started that was installed for its program. Without systemd it started nothing.
+fn stop_service(name: &str) -> Result<()> {
+    let Some(systemctl) = command::find("systemctl").filter(|_| Path::new("/run/systemd/system").exists()) else {
+        return Ok(());
+    };
+    say(name, "its service is stopped and disabled: the tests start their own");
+    let why = "stops the service of a package that was installed for tests";
+    command::output(command::as_root(&systemctl, &[], why)?.args(["disable", "--now", "--quiet", name])).map(drop)
 }
 
 fn apt_install(apt: &Path, packages: &[&str]) -> Result<()> {
