@@ -13,6 +13,7 @@ use crate::controller::{ListState, ListStatus};
 use crate::events::Tallied;
 use crate::ledger;
 use crate::ruleset::parts::PartId;
+use crate::ruleset::probe::Probe;
 use crate::ruleset::resolve::Gap;
 use crate::ruleset::{RuleAction, RuleIdentity, Sets};
 use crate::tally::{Key, Tally};
@@ -297,6 +298,33 @@ pub fn degraded(gaps: &[Gap]) -> Vec<String> {
         format!("rule \"{rule}\": source {source} has no copy yet{of}: {instead}")
     };
     by_source.into_iter().map(line).collect()
+}
+
+/// How probes fared that were sent through the live program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfTest {
+    /// Serial of the ruleset that is live.
+    pub generation: u64,
+    /// Each probe at each hook.
+    pub probes: Vec<Probed>,
+    /// Block rules for which there is no probe.
+    pub unprobed: Vec<String>,
+    /// What is wrong, one line each.
+    pub faults: Vec<String>,
+}
+
+/// A probe at one hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// The device.
+    pub device: String,
+    /// `xdp`, `ingress` (tc) or `egress` (tc).
+    pub hook: String,
+    /// What was sent.
+    #[serde(flatten)]
+    pub probe: Probe,
+    /// Whether the program dropped it.
+    pub dropped: bool,
 }
 
 /// What `weir status` shows.

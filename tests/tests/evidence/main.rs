@@ -5,3 +5,5 @@
 
 mod books;
 mod events;
+mod flood;
+mod selftest;
