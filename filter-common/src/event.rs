@@ -40,16 +40,27 @@ impl Event {
         // The verifier has forgotten where it is.
         let network = network as usize & NETWORK;
         // One by one: LLVM makes a loop, or zeros that are written over, a call of `memset`, which 32-bit JITs cannot make.
-        let (a, a_bytes) = word(frame.read(network));
-        let (b, b_bytes) = word(frame.read(network + PIECE));
-        let (c, c_bytes) = word(frame.read(network + 2 * PIECE));
-        let (d, d_bytes) = word(frame.read(network + 3 * PIECE));
-        let (e, e_bytes) = word(frame.read(network + 4 * PIECE));
-        let (f, f_bytes) = word(frame.read(network + 5 * PIECE));
-        let (g, g_bytes) = word(frame.read(network + 6 * PIECE));
-        let (h, h_bytes) = word(frame.read(network + 7 * PIECE));
-        let copied = a_bytes + b_bytes + c_bytes + d_bytes + e_bytes + f_bytes + g_bytes + h_bytes;
-        Self { time, set, port, reason, direction, length, copied, headers: [a, b, c, d, e, f, g, h] }
+        let pieces = [
+            word(frame.read(network)),
+            word(frame.read(network + PIECE)),
+            word(frame.read(network + 2 * PIECE)),
+            word(frame.read(network + 3 * PIECE)),
+            word(frame.read(network + 4 * PIECE)),
+            word(frame.read(network + 5 * PIECE)),
+            word(frame.read(network + 6 * PIECE)),
+            word(frame.read(network + 7 * PIECE)),
+        ];
+        let copied = pieces[0].1
+            + pieces[1].1
+            + pieces[2].1
+            + pieces[3].1
+            + pieces[4].1
+            + pieces[5].1
+            + pieces[6].1
+            + pieces[7].1;
+        let headers =
+            [pieces[0].0, pieces[1].0, pieces[2].0, pieces[3].0, pieces[4].0, pieces[5].0, pieces[6].0, pieces[7].0];
+        Self { time, set, port, reason, direction, length, copied, headers }
     }
 
     /// The bytes that were copied.

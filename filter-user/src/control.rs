@@ -41,6 +41,11 @@ pub enum Request {
     Resume,
     /// Write down everything that was counted until now.
     Flush,
+    /// The metrics.
+    Metrics {
+        /// As `OpenMetrics`, else as Prometheus' own text.
+        open: bool,
+    },
     /// The latest drops.
     Recent {
         /// How many, at most.
@@ -66,6 +71,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// The drops asked for, the latest first.
     Recent(Vec<Event>),
+    /// The metrics asked for.
+    Metrics(String),
     /// Everything is detached.
     Stopped,
     /// What happens to packets to and from the address.

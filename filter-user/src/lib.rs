@@ -9,7 +9,8 @@
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
 //!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
 //! - [`ledger`] keeps the books of what was counted, [`history`] writes them down, [`render`] shows them, [`seal`] signs
-//!   that; [`events`] are single drops.
+//!   that; [`events`] are single drops, [`metrics`] the text
+//!   that Prometheus scrapes.
 
 pub mod account;
 pub mod capture;
@@ -27,6 +28,7 @@ pub mod history;
 pub mod http;
 pub mod ledger;
 pub mod liveness;
+pub mod metrics;
 pub mod network;
 pub mod prefix;
 pub mod process;

@@ -1,6 +1,6 @@
 //! The devices, addresses and gateways of this host: the only reader of the kernel's network state. Changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -139,17 +139,71 @@ impl<'a> Message<'a> {
 fn read_link(link: &[u8]) -> Option<Device> {
     let hardware = u16::from_ne_bytes(*link.get(2..)?.first_chunk()?);
     let index = u32::from_ne_bytes(*link.get(4..)?.first_chunk()?);
-    let mut attributes = link.get(16..)?;
+    let name = attribute(link.get(16..)?, IFLA_IFNAME)?.split(|&byte| byte == 0).next().unwrap_or_default();
+    Some(Device { name: String::from_utf8_lossy(name).into_owned(), index, hardware })
+}
+
+/// Devices of flow tables with hardware offload: packets of their flows may pass no hook of the kernel. None where the
+/// kernel has no nftables, or does not let us ask.
+pub fn offloaded() -> io::Result<BTreeSet<String>> {
+    let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkNetFilter);
+    let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
+    let kind = u32::from(NFT_MSG_GETFLOWTABLE) | u32::from(NLM_F_REQUEST_DUMP) << 16;
+    let kind = if cfg!(target_endian = "big") { kind.rotate_left(16) } else { kind };
+    // `nlmsghdr` and an `nfgenmsg` of all families.
+    let request = [20, kind, 1, 0, 0].map(u32::to_ne_bytes);
+    send(socket.as_raw_fd(), request.as_flattened(), MsgFlags::empty())?;
+    let mut devices = BTreeSet::new();
+    let mut buffer = vec![0; 1 << 16];
     loop {
-        let [low, high, kind @ ..] = *attributes.first_chunk::<4>()?;
-        let length = usize::from(u16::from_ne_bytes([low, high]));
-        let value = attributes.get(4..length)?;
-        if u16::from_ne_bytes(kind) == IFLA_IFNAME {
-            let name = value.split(|&byte| byte == 0).next().unwrap_or_default();
-            return Some(Device { name: String::from_utf8_lossy(name).into_owned(), index, hardware });
+        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        let mut messages = buffer.get(..length).unwrap_or_default();
+        while let Some(Message { kind, body, rest, .. }) = Message::split(messages) {
+            match kind {
+                NLMSG_DONE | NLMSG_ERROR => return Ok(devices),
+                _ => devices.extend(read_flow_table(body.get(4..).unwrap_or_default())),
+            }
+            messages = rest;
         }
-        attributes = attributes.get(length.next_multiple_of(4)..)?;
     }
+}
+
+/// Numbers of `include/uapi/linux/netfilter/nf_tables.h`; the message's subsystem is in its high byte (`nfnetlink.h`).
+const NFT_MSG_GETFLOWTABLE: u16 = (10 << 8) + 23;
+const NFTA_FLOWTABLE_HOOK: u16 = 3;
+const NFTA_FLOWTABLE_FLAGS: u16 = 7;
+const NFTA_FLOWTABLE_HOOK_DEVS: u16 = 3;
+const NFT_FLOWTABLE_HW_OFFLOAD: u32 = 1;
+
+/// The devices of a flow table, given its attributes; none where it has no hardware offload.
+fn read_flow_table(table: &[u8]) -> Vec<String> {
+    let flags = attribute(table, NFTA_FLOWTABLE_FLAGS).and_then(<[u8]>::first_chunk);
+    if flags.is_none_or(|flags| u32::from_be_bytes(*flags) & NFT_FLOWTABLE_HW_OFFLOAD == 0) {
+        return Vec::new();
+    }
+    let hook = attribute(table, NFTA_FLOWTABLE_HOOK).unwrap_or_default();
+    let devices = attribute(hook, NFTA_FLOWTABLE_HOOK_DEVS).unwrap_or_default();
+    let name = |(_, name): (u16, &[u8])| {
+        String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
+    };
+    attributes(devices).map(name).collect()
+}
+
+/// The first netlink attribute of a kind.
+fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).find_map(|(found, value)| (found == kind).then_some(value))
+}
+
+/// Netlink attributes: kind without its flags, and value.
+fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    const KIND: u16 = 0x3fff;
+    std::iter::from_fn(move || {
+        let [low, high, kind @ ..] = *bytes.first_chunk::<4>()?;
+        let length = usize::from(u16::from_ne_bytes([low, high]));
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_ne_bytes(kind) & KIND, value))
+    })
 }
 
 /// This host's name, as the kernel has it (hostname(7)).
@@ -264,6 +318,30 @@ mod tests {
         assert_eq!(gateways6(route6), ["fe80::1".parse::<IpAddr>().unwrap()]);
         let resolv = "# c\nsearch lan\nnameserver 192.0.2.53\nnameserver fe80::1%eth0\noptions edns0\n";
         assert_eq!(resolvers(resolv), ["192.0.2.53".parse::<IpAddr>().unwrap(), "fe80::1".parse().unwrap()]);
+    }
+
+    #[test]
+    fn devices_of_flow_tables_are_read_where_hardware_forwards() {
+        fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+            let length = u16::try_from(value.len() + 4).unwrap();
+            let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+            bytes.extend(value);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        }
+        let devices = [attribute(1, b"lan0\0"), attribute(1, b"wan0\0")].concat();
+        let hook = [attribute(1, &[0, 0, 0, 0]), attribute(0x8003, &devices)].concat();
+        let table = |flags: u32| {
+            let name = attribute(2, b"ft\0");
+            [name, attribute(0x8003, &hook), attribute(7, &flags.to_be_bytes())].concat()
+        };
+        assert_eq!(read_flow_table(&table(1)), ["lan0", "wan0"]);
+        assert!(read_flow_table(&table(0)).is_empty());
+        let whole = table(1);
+        for length in 0..whole.len() {
+            let _ = read_flow_table(&whole[..length]);
+        }
+        assert!(offloaded().unwrap_or_default().is_empty(), "this machine has no such hardware");
     }
 
     #[test]

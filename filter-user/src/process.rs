@@ -12,6 +12,8 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::sys::utsname::uname;
 
+use crate::metrics;
+
 /// Where the daemon keeps its socket and pins, unless it is told otherwise.
 pub const RUN_DIR: &str = "/run/weir";
 
@@ -144,6 +146,29 @@ pub fn kernel_is_at_least(major: u32, minor: u32) -> bool {
     let release = name.release().to_string_lossy();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
+/// What this process uses, as the kernel tells (proc(5)).
+#[must_use]
+pub fn figures() -> metrics::Process {
+    /// Clock ticks a second in `/proc` (`USER_HZ`), on every architecture that Linux still has.
+    const TICKS: f64 = 100.0;
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let stat = read("/proc/self/stat");
+    // Behind the name, which may hold anything, in parentheses. The first field there is the third in all.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    let line = |text: &str, name: &str, word: usize| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+        line.and_then(|line| line.split_ascii_whitespace().nth(word)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    metrics::Process {
+        cpu_seconds: (field(14) + field(15)) / TICKS,
+        resident_bytes: line(&read("/proc/self/status"), "VmRSS:", 0) * 1024,
+        open_fds: fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
+        max_fds: line(&read("/proc/self/limits"), "Max open files", 0),
+        start_seconds: line(&read("/proc/stat"), "btime", 0) as f64 + field(22) / TICKS,
+    }
 }
 
 /// Lifts the limit on locked memory, which kernels before 5.11 count BPF maps against.

@@ -67,6 +67,10 @@ pub struct Counter {
     pub direction: String,
     /// `ipv4` or `ipv6`.
     pub family: String,
+    /// Whether the packets are in the totals: not where they passed an egress hook, because an ingress hook may have
+    /// counted them, too.
+    #[serde(default)]
+    pub total: bool,
     /// Packets.
     pub packets: u64,
     /// Bytes.
@@ -129,6 +133,7 @@ pub fn totals(
                 action: rule.action,
                 direction: if key.direction == Direction::Out { "out" } else { "in" }.into(),
                 family: if key.v6 { "ipv6" } else { "ipv4" }.into(),
+                total: counts,
                 packets: tally.packets,
                 bytes: tally.bytes,
             });
@@ -295,7 +300,7 @@ pub fn degraded(gaps: &[Gap]) -> Vec<String> {
 }
 
 /// What `weir status` shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// weir's version.
     pub version: String,

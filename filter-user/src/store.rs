@@ -67,6 +67,27 @@ pub fn directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
 }
 
+/// Replaces a file that other programs read: they find the old content or the new one. It need not survive a power cut.
+pub fn show(path: &Path, text: &str) -> io::Result<()> {
+    let mut fresh = path.as_os_str().to_owned();
+    // Not a name that a collector of `*.prom` takes.
+    fresh.push(".new");
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&fresh)?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(&fresh, path)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&fresh);
+    }
+    written
+}
+
+/// Removes what [`show`] wrote.
+pub fn hide(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
 /// True on OpenWrt, whose disk is a flash chip that every write wears out.
 #[must_use]
 pub fn is_flash_router() -> bool {

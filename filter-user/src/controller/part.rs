@@ -31,6 +31,8 @@ pub(super) struct PartState {
     pub(super) answers: u64,
     /// Failures in a row, and what the last one was.
     pub(super) failures: u32,
+    /// Failures since the daemon started.
+    pub(super) failures_total: u64,
     pub(super) problem: Option<String>,
     /// The operator takes over whatever comes next.
     pub(super) waived: bool,
@@ -58,6 +60,7 @@ impl PartState {
             asking: false,
             answers: 0,
             failures: 0,
+            failures_total: 0,
             problem: None,
             waived: false,
             unchanged: 0,
@@ -192,6 +195,7 @@ impl PartState {
         seed: u64,
     ) -> Verdict {
         self.failures = self.failures.saturating_add(1);
+        self.failures_total += 1;
         self.problem = Some(problem.into());
         let doubled = retry.saturating_mul(1 << (self.failures - 1).min(16)).min(self.part.refresh.min(LONGEST_WAIT));
         let wait = self.jittered(doubled.max(retry), seed).max(retry_after.unwrap_or_default().min(LONGEST_WAIT * 4));

@@ -31,6 +31,7 @@ impl Controller {
             changed: state.copy.as_ref().map(|copy| copy.provenance.changed),
             answers: state.answers,
             failures: state.failures,
+            failures_total: state.failures_total,
             problem: state.problem.clone(),
             next_secs: state.due.saturating_sub(now.up).as_secs(),
         };
@@ -121,6 +122,9 @@ pub struct ListStatus {
     pub answers: u64,
     /// Failures in a row.
     pub failures: u32,
+    /// Failures since the daemon started.
+    #[serde(default)]
+    pub failures_total: u64,
     /// The last failure.
     pub problem: Option<String>,
     /// Seconds until it is asked again.

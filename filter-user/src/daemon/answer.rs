@@ -10,7 +10,9 @@ use tracing::warn;
 use super::{Asked, Daemon, explain};
 use crate::control::{Answer, MAX_PAUSE, Request};
 use crate::controller::Event;
+use crate::metrics::{self, Figures, Format};
 use crate::report::{DeviceStatus, Status};
+use crate::{network, process, store};
 
 impl Daemon<'_> {
     /// Serves a client; gives its reply back where it asks for the end.
@@ -57,6 +59,13 @@ impl Daemon<'_> {
                 self.evidence.settle();
                 Answer::Done("written".into())
             }
+            Request::Metrics { open } => {
+                let format = if open { Format::OpenMetrics } else { Format::Text };
+                match self.metrics(format) {
+                    Ok(text) => Answer::Metrics(text),
+                    Err(problem) => Answer::Error(format!("{problem:#}")),
+                }
+            }
             Request::Recent { limit } => Answer::Recent(self.evidence.recent().latest(limit)),
             Request::Update { accept } => self.update(accept),
         };
@@ -90,6 +99,33 @@ impl Daemon<'_> {
         }
     }
 
+    /// The metrics as text.
+    fn metrics(&self, format: Format) -> anyhow::Result<String> {
+        let clients = self.controller.live().map_or(0, |policy| policy.config.evidence.metrics.clients);
+        let offloaded = network::offloaded().unwrap_or_default();
+        let figures = Figures { status: self.status()?, process: process::figures(), offloaded, clients };
+        Ok(metrics::render(figures, format))
+    }
+
+    /// Writes the metrics to the file that the configuration asks for.
+    pub(super) fn write_metrics(&mut self) {
+        let Some(path) = self.controller.live().and_then(|policy| policy.config.evidence.metrics.textfile.clone())
+        else {
+            self.textfile_problem = None;
+            return;
+        };
+        let written = self
+            .metrics(Format::Text)
+            .map_err(|problem| format!("{problem:#}"))
+            .and_then(|text| store::show(&path, &text).map_err(|problem| problem.to_string()));
+        let problem =
+            written.err().map(|problem| format!("metrics cannot be written to {}: {problem}", path.display()));
+        if let Some(problem) = problem.as_ref().filter(|_| self.textfile_problem.is_none()) {
+            warn!("{problem}");
+        }
+        self.textfile_problem = problem;
+    }
+
     fn post_as(&mut self, devices: &[DeviceStatus]) {
         let now = self.clock.now();
         let paused = self.controller.paused(now).is_some();
@@ -104,6 +140,10 @@ impl Daemon<'_> {
         self.enforcement.flush_trace();
         self.evidence.pass_events(&mut self.enforcement);
         self.post_as(&devices);
+        if let Some(path) = self.controller.live().and_then(|policy| policy.config.evidence.metrics.textfile.as_ref()) {
+            // Old figures would look like a weir that runs.
+            store::hide(path);
+        }
         let mut status = self.status()?;
         for (now, before) in status.devices.iter_mut().zip(devices) {
             *now = DeviceStatus { seen: now.seen, parsed: now.parsed, ..before };
@@ -121,6 +161,7 @@ impl Daemon<'_> {
             .extend(unsaved.map(|what| format!("{what} cannot be stored in {directory}: a restart would not find it")));
         enforced.degraded.extend(self.server.problem());
         enforced.degraded.extend(self.evidence.degraded());
+        enforced.degraded.extend(self.textfile_problem.clone());
         let live = self.controller.live();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),

@@ -82,6 +82,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
         unsaved: BTreeMap::new(),
         answers,
         explaining: Arc::new(Semaphore::new(1)),
+        textfile_problem: None,
         server: Server::start(requests.clone(), &settings.state_dir, &settings.run_dir),
     };
     daemon.start(given)?;
@@ -136,6 +137,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
                 daemon.post();
                 let now = daemon.clock.now();
                 daemon.evidence.pass_stats(&daemon.enforcement, now);
+                daemon.write_metrics();
             }
             _ = trace.tick(), if settings.trace => daemon.enforcement.flush_trace(),
         }
@@ -215,6 +217,8 @@ struct Daemon<'a> {
     explaining: Arc<Semaphore>,
     /// The page, the API and the metrics.
     server: Server,
+    /// Why the metrics are not in their file.
+    textfile_problem: Option<String>,
 }
 
 impl Daemon<'_> {

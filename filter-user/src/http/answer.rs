@@ -56,6 +56,11 @@ pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Answer {
     }
 }
 
+/// A text.
+pub(super) fn text(content_type: &'static str, text: String) -> Answer {
+    answer(StatusCode::OK, content_type, text.into())
+}
+
 /// Why there is no other answer.
 pub(super) fn refusal(problem: &Problem) -> Answer {
     let body = problem.document().to_string();

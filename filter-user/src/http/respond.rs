@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
+use hyper::header::ACCEPT;
 use hyper::{Request, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -17,6 +18,7 @@ use super::problem::Problem;
 use super::route::{Call, Endpoint};
 use super::{HEAD_TIME, Site};
 use crate::control;
+use crate::metrics::Format;
 use crate::report::Status;
 
 /// The longest body.
@@ -37,6 +39,10 @@ pub(super) async fn respond(request: Request<Incoming>, access: &Access, site: &
         if let Call::Asset(name) = call {
             let asset = Asset::of(name).ok_or_else(|| Problem::absent(format!("{name} is not compiled in")))?;
             return Ok(answer::asset(asset, &head.headers));
+        }
+        if call == Call::Metrics {
+            let accept = head.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+            return site.metrics(Format::accepted(accept.unwrap_or_default())).await;
         }
         site.answer(call).await
     };
@@ -76,7 +82,7 @@ impl Site {
                 let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 Ok(answer::json(status, &json!({ "healthy": reasons.is_empty(), "reasons": reasons })))
             }
-            Call::Metrics => self.metrics().await,
+            Call::Metrics => self.metrics(Format::Text).await,
             Call::History { span, by } => Ok(answer::json(StatusCode::OK, &self.series(span, by).await?)),
             Call::Report(span) => Ok(answer::json(StatusCode::OK, &self.report(span).await?)),
             Call::Asset(name) => Err(Problem::absent(format!("{name} is not compiled in"))),
@@ -115,14 +121,17 @@ impl Site {
             // What is asked for does not fit how things stand; a question that cannot be answered is another matter.
             control::Answer::Error(problem) if only_asks => Err(Problem::silent(problem)),
             control::Answer::Error(problem) => Err(Problem::new(StatusCode::CONFLICT, problem)),
-            control::Answer::Status(_) | control::Answer::Stopped => Err(strange()),
+            control::Answer::Status(_) | control::Answer::Metrics(_) | control::Answer::Stopped => Err(strange()),
         }
     }
 
     /// The metrics, for Prometheus.
-    #[expect(clippy::unused_async, reason = "they are made of the daemon's answer to a question")]
-    async fn metrics(&self) -> Result<Answer, Problem> {
-        Err(Problem::absent("this weir has no metrics"))
+    async fn metrics(&self, format: Format) -> Result<Answer, Problem> {
+        match self.ask(control::Request::Metrics { open: format == Format::OpenMetrics }).await? {
+            control::Answer::Metrics(text) => Ok(answer::text(format.content_type(), text)),
+            control::Answer::Error(problem) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, problem)),
+            _ => Err(strange()),
+        }
     }
 }
 

@@ -117,7 +117,7 @@ pub(super) enum Call {
     Report(Span),
     /// Whether all is well.
     Health,
-    /// The metrics.
+    /// The metrics, in the format that the client takes.
     Metrics,
 }
 

@@ -212,7 +212,7 @@ fn status_gives_programs_exactly_the_documented_keys_and_people_a_table() {
     assert_eq!(keys(&status["devices"][0]), ["attach", "egress", "name", "parsed", "seen", "state"]);
     assert_eq!(keys(&status["devices"][0]["parsed"]), ["ipv4", "ipv6", "non_ip", "truncated"]);
     assert_eq!(keys(&status["rules"][0]), ["action", "in", "last", "name", "out"]);
-    let counter = ["action", "bytes", "device", "direction", "family", "hook", "packets", "rule"];
+    let counter = ["action", "bytes", "device", "direction", "family", "hook", "packets", "rule", "total"];
     assert_eq!(keys(&status["counters"][0]), counter);
     assert_eq!(keys(&status["clients"][0]), ["allowed", "client", "dropped", "monitored"]);
     assert_eq!(keys(&status["client_table"]), ["crowded", "evicted", "held", "room"]);
