@@ -9,8 +9,8 @@
 //! - [`network`] and [`process`] know this host, [`control`] the socket, [`flows`] the host's live flows, [`report`]
 //!   what the counters mean, [`tally`] what they count, [`account`] what was counted when.
 //! - [`ledger`] keeps the books of what was counted, [`history`] writes them down, [`render`] shows them, [`seal`] signs
-//!   that; [`events`] are single drops, [`metrics`] the text
-//!   that Prometheus scrapes.
+//!   that; [`events`] are single drops, [`metrics`] the text that Prometheus scrapes; [`top`] shows what is counted just
+//!   now.
 
 pub mod account;
 pub mod capture;
@@ -39,3 +39,4 @@ pub mod seal;
 pub mod source;
 pub mod store;
 pub mod tally;
+pub mod top;

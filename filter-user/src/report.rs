@@ -188,7 +188,7 @@ pub struct ClientTable {
 }
 
 /// Clients that `status` shows, at most.
-const MOST_CLIENTS: usize = 100;
+pub(crate) const MOST_CLIENTS: usize = 100;
 
 /// Adds up the table of clients; the largest first, by bytes dropped, then monitored, then allowed.
 #[must_use]

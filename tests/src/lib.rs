@@ -7,6 +7,7 @@
 //! - [`irrd`] is a routing registry that does, too.
 //! - [`tagged`] carries IP over VLAN tags and PPPoE sessions without the kernel's drivers.
 //! - [`http`] speaks HTTP as it is told; [`browser`] drives a Chromium.
+//! - [`pty`] is a terminal.
 //! - [`weir`] runs the binary.
 //!
 //! Rules: a test makes its own namespaces and its own run directory, so tests run in parallel; it panics rather than
@@ -28,6 +29,7 @@ pub mod http;
 pub mod irrd;
 pub mod lab;
 pub mod netns;
+pub mod pty;
 mod random;
 pub mod socket;
 mod sys;

@@ -25,6 +25,7 @@ mod selftest;
 mod status;
 mod stop;
 mod table;
+mod top;
 
 /// Drops traffic to and from the networks of organisations that policy forbids, and counts what it dropped.
 #[derive(Debug, Parser)]
@@ -57,6 +58,7 @@ enum Verb {
     Report(report::ShowReport),
     Status(status::ShowStatus),
     Selftest(selftest::ShowSelfTest),
+    Top(top::ShowTop),
     Stop(stop::Stop),
     Completion(generate::Completion),
     Man(generate::Man),
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
         Verb::Report(verb) => verb.execute(),
         Verb::Selftest(verb) => verb.execute(),
         Verb::Status(verb) => verb.execute(),
+        Verb::Top(verb) => verb.execute(),
         Verb::Stop(verb) => verb.execute(),
         Verb::Completion(verb) => verb.execute(),
         Verb::Man(_) => generate::Man::execute(),

@@ -93,7 +93,7 @@ fn moment(unix: i64) -> String {
 }
 
 /// A length of time in its two largest units.
-fn span(secs: i64) -> String {
+pub(crate) fn span(secs: i64) -> String {
     let (days, hours, minutes, seconds) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60, secs % 60);
     match (days, hours, minutes) {
         (0, 0, 0) if seconds == 0 => "under a second".into(),

@@ -1,5 +1,5 @@
-//! What was blocked, proven: counters by client and over restarts, single drops, the history and its report. Root: network
-//! namespaces, BPF programs, real frames.
+//! What was blocked, proven: counters by client and over restarts, single drops, the history and its report, live rates.
+//! Root: network namespaces, BPF programs, real frames.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
@@ -7,3 +7,4 @@ mod books;
 mod events;
 mod flood;
 mod selftest;
+mod top;
