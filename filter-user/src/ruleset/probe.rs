@@ -47,8 +47,8 @@ pub fn probes(rules: &[Rule], ruleset: &Ruleset) -> (Vec<Probe>, Vec<String>) {
             if rule.identity.direction.covers(direction) {
                 let drops = |address: &IpAddr| judge(ruleset, direction, *address) == Reason::Blocked;
                 let found = [
-                    candidates(&rule.v4).map(|address| address.to_ip()).find(drops),
-                    candidates(&rule.v6).map(|address| address.to_ip()).find(drops),
+                    candidates(&rule.v4).map(Address::to_ip).find(drops),
+                    candidates(&rule.v6).map(Address::to_ip).find(drops),
                 ];
                 let probe = |address| Probe { rule: Some(rule.identity.name.clone()), direction, address };
                 probes.extend(found.into_iter().flatten().map(probe));
