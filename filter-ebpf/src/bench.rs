@@ -1,5 +1,5 @@
 //! The lookup benchmark's programs: weir's tables and the kernel's LPM_TRIE asked the same keys in the same loop.
-//! Never part of the shipped object.
+//! Beside them a generator of frames. Never part of the shipped object.
 //!
 //! Each run takes the next [`KEYS_PER_RUN`] keys, so that a series of runs goes through all keys and no run is answered
 //! from the cache of the one before. The sum of the answers is kept: it is compared with an oracle, and nothing can be
@@ -70,6 +70,25 @@ mod programs {
         state[0] += 1;
         state[1] += sum;
         xdp_action::XDP_PASS
+    }
+
+    /// Sends the frame back to where it came from, each time from another of 256 IPv4 clients. In a test run with live frames
+    /// (`BPF_F_TEST_XDP_LIVE_FRAMES`) it is a generator of a million frames a second and more.
+    #[xdp]
+    pub(crate) fn flood(context: XdpContext) -> u32 {
+        /// The last byte of the source address, behind an Ethernet header.
+        const CLIENT: usize = 14 + 15;
+        let (Some(state), at) = (STATE.get_ptr_mut(0), context.data() + CLIENT) else { return xdp_action::XDP_ABORTED };
+        if at + 1 > context.data_end() {
+            return xdp_action::XDP_ABORTED;
+        }
+        #[expect(unsafe_code, reason = "state and packet are updated in place")]
+        // SAFETY: one generator runs at a time; the byte is inside the frame, as was just checked.
+        unsafe {
+            (*state)[0] += 1;
+            *(at as *mut u8) = (*state)[0] as u8;
+        }
+        xdp_action::XDP_TX
     }
 
     /// The loop alone, IPv4.

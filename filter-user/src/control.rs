@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::events::Event;
 use crate::process;
-use crate::report::Status;
+use crate::report::{SelfTest, Status};
 use crate::ruleset::Explained;
 
 /// What a client may ask for.
@@ -41,6 +41,8 @@ pub enum Request {
     Resume,
     /// Write down everything that was counted until now.
     Flush,
+    /// Send probes through the live program.
+    SelfTest,
     /// The metrics.
     Metrics {
         /// As `OpenMetrics`, else as Prometheus' own text.
@@ -73,6 +75,8 @@ pub enum Answer {
     Recent(Vec<Event>),
     /// The metrics asked for.
     Metrics(String),
+    /// How the probes fared.
+    SelfTested(Box<SelfTest>),
     /// Everything is detached.
     Stopped,
     /// What happens to packets to and from the address.

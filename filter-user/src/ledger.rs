@@ -243,3 +243,175 @@ mod pairs {
         Vec::<(K, V)>::deserialize(deserializer).map(|pairs| pairs.into_iter().collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ruleset::RuleDirection;
+
+    fn rule(name: &str, action: RuleAction) -> RuleIdentity {
+        RuleIdentity { name: name.into(), action, direction: RuleDirection::Both }
+    }
+
+    /// Sets 1 (block), 2 (monitor), 3 (block and monitor), 4 (block and allow).
+    fn sets() -> Sets {
+        let mut sets = Sets::default();
+        let block = sets.rule_id(&rule("block", RuleAction::Block));
+        let monitor = sets.rule_id(&rule("monitor", RuleAction::Monitor));
+        let allow = sets.rule_id(&rule("allow", RuleAction::Allow));
+        for members in [&[block][..], &[monitor], &[block, monitor], &[block, allow]] {
+            sets.set_id(members).unwrap();
+        }
+        sets
+    }
+
+    fn ports() -> BTreeMap<u32, Hook> {
+        let hook = |device: &str, egress| Hook { device: device.into(), egress };
+        BTreeMap::from([(1, hook("lan0", false)), (2, hook("lan0", true)), (3, hook("wan0", false))])
+    }
+
+    fn tally(packets: u64) -> Tally {
+        Tally { packets, bytes: packets * 100 }
+    }
+
+    fn key(set: u32, port: u32, direction: Direction) -> Key {
+        Key { port, set, direction, v6: false }
+    }
+
+    fn client(low: u64, set: u32, port: u32) -> ClientKey {
+        ClientKey { high: 0, low, set, hook: port * 2 }
+    }
+
+    #[test]
+    fn packets_are_entered_under_what_happened_to_them_and_once() {
+        let (sets, ports) = (sets(), ports());
+        let names = Names { sets: &sets, ports: &ports };
+        let mut reading = Reading::default();
+        for set in 1..=4 {
+            for port in 1..=3 {
+                reading.hits.insert(key(set, port, Direction::Out), tally(10 * u64::from(set)));
+            }
+        }
+        // A port that weir does not know of: probes of a self-test.
+        reading.hits.insert(key(1, 0, Direction::Out), tally(1));
+        let interval = Ledger::default().post(&reading, names, 5, 9);
+        let shown: Vec<(RuleAction, String, &str, u64)> = interval
+            .accounts
+            .iter()
+            .map(|(account, tally)| (account.action, account.rules.join("+"), account.device.as_str(), tally.packets))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (RuleAction::Block, "block".into(), "lan0", 20),
+                (RuleAction::Block, "block".into(), "wan0", 10),
+                (RuleAction::Block, "block+monitor".into(), "lan0", 60),
+                (RuleAction::Block, "block+monitor".into(), "wan0", 30),
+                (RuleAction::Monitor, "monitor".into(), "lan0", 20),
+                (RuleAction::Monitor, "monitor".into(), "wan0", 20),
+                (RuleAction::Allow, "allow".into(), "lan0", 40),
+                (RuleAction::Allow, "allow".into(), "wan0", 40),
+            ],
+            "what passes counts at ingress only"
+        );
+        assert_eq!((interval.begin, interval.end), (5, 9));
+    }
+
+    #[test]
+    fn books_that_are_written_down_and_reopened_go_on() {
+        let (sets, ports) = (sets(), ports());
+        let names = Names { sets: &sets, ports: &ports };
+        let mut reading = Reading::default();
+        reading.hits.insert(key(3, 1, Direction::In), tally(7));
+        reading.seen.insert(1, Seen { packets: [5, 4, 3, 2], bytes: 99 });
+        let mut ledger = Ledger::default();
+        ledger.post(&reading, names, 0, 0);
+        let text = serde_json::to_vec(&ledger).unwrap();
+        let mut ledger: Ledger = serde_json::from_slice(&text).unwrap();
+        let mut fresh = Sets::default();
+        let base = ledger.reopen(&mut fresh, |hook| u32::from(hook.egress) + if hook.device == "lan0" { 7 } else { 9 });
+        assert_eq!(base.hits, BTreeMap::from([(key(1, 7, Direction::In), tally(7))]), "ids are given anew");
+        assert_eq!(base.seen[&7], Seen { packets: [5, 4, 3, 2], bytes: 99 });
+        let ports = BTreeMap::from([(7, ports[&1].clone())]);
+        let mut more = base.clone();
+        *more.hits.get_mut(&key(1, 7, Direction::In)).unwrap() = tally(9);
+        let interval = ledger.post(&more, Names { sets: &fresh, ports: &ports }, 0, 1);
+        let sums: Vec<u64> = interval.accounts.values().map(|tally| tally.packets).collect();
+        assert_eq!(sums, [2], "only what came since");
+        assert!(interval.seen.is_empty());
+    }
+
+    #[test]
+    fn a_client_that_lost_its_place_and_came_back_counts_from_there() {
+        let (sets, ports) = (sets(), ports());
+        let names = Names { sets: &sets, ports: &ports };
+        let mut ledger = Ledger::default();
+        let mut post = |hits: u64, place: Option<(u64, u64)>| {
+            let mut reading = Reading::default();
+            reading.hits.insert(key(1, 1, Direction::Out), tally(hits));
+            if let Some((since, packets)) = place {
+                reading.clients.insert(client(1, 1, 1), (since, [tally(packets), Tally::default()]));
+            }
+            let interval = ledger.post(&reading, names, 0, 0);
+            let of = |client: bool| {
+                interval
+                    .accounts
+                    .iter()
+                    .filter(|(account, _)| account.client.is_some() == client)
+                    .map(|(_, t)| t.packets)
+                    .sum()
+            };
+            (of(true), of(false))
+        };
+        assert_eq!(post(10, Some((1, 10))), (10_u64, 0_u64));
+        assert_eq!(post(15, Some((1, 12))), (2, 3), "three packets came while it had no place");
+        assert_eq!(post(35, Some((2, 20))), (20, 0), "another place: all of it is new");
+        assert_eq!(post(36, None), (0, 1));
+        assert_eq!(post(40, Some((2, 24))), (4, 0), "a key that was missing in one reading");
+    }
+
+    proptest! {
+        /// Whatever is read when, the clients and the rest add up to the sets in every interval; and to each client what it
+        /// sent, once nothing is under way.
+        #[test]
+        fn clients_add_up_to_their_sets_however_far_readings_are_apart(
+            steps in prop::collection::vec((0..4_u64, 1..5_u32, 1..4_u32, 0..50_u64, 0..30_u64), 1..60),
+        ) {
+            let (sets, ports) = (sets(), ports());
+            let names = Names { sets: &sets, ports: &ports };
+            let (mut ledger, mut reading) = (Ledger::default(), Reading::default());
+            let (mut booked, mut sent) = (BTreeMap::<Option<IpAddr>, u64>::new(), BTreeMap::<Option<IpAddr>, u64>::new());
+            for (low, set, port, packets, late) in steps.iter().copied().chain([(0, 1, 1, 0, 0)]) {
+                let counted = packets + late;
+                *reading.hits.entry(key(set, port, Direction::Out)).or_default() += tally(packets);
+                let place = reading.clients.entry(client(low, set, port)).or_insert((1, [Tally::default(); 2]));
+                // The client's counter is read after its set's: it has `late` packets more.
+                place.1[0] += tally(counted);
+                let interval = ledger.post(&reading, names, 0, 0);
+                let in_all: u64 = interval.accounts.values().map(|tally| tally.packets).sum();
+                let is_final = port != 2 || matches!(set, 1 | 3);
+                prop_assert!(in_all <= packets + 30 * 60);
+                for (account, tally) in &interval.accounts {
+                    *booked.entry(account.client).or_default() += tally.packets;
+                    prop_assert_eq!(tally.bytes, tally.packets * 100);
+                }
+                *reading.hits.entry(key(set, port, Direction::Out)).or_default() += tally(late);
+                if is_final {
+                    *sent.entry(Some(address(0, low, false))).or_default() += counted;
+                }
+            }
+            for (account, tally) in ledger.post(&reading, names, 0, 0).accounts {
+                *booked.entry(account.client).or_default() += tally.packets;
+            }
+            booked.retain(|_, packets| *packets != 0);
+            sent.retain(|_, packets| *packets != 0);
+            prop_assert_eq!(booked.values().sum::<u64>(), sent.values().sum::<u64>());
+            for (client, packets) in &booked {
+                let most = sent.get(client).copied().unwrap_or(if client.is_none() { u64::MAX } else { 0 });
+                prop_assert!(*packets <= most, "{:?} has {} of {}", client, packets, most);
+            }
+        }
+    }
+}

@@ -98,15 +98,12 @@ fn as_text(open: &str) -> String {
     let mut text = String::with_capacity(open.len());
     for line in open.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
         let described = line.strip_prefix("# ").and_then(|line| line.split_once(' '));
-        match described.and_then(|(what, line)| Some((what, line.split_once(' ')?))) {
-            Some((what, (name, rest))) => {
-                let suffix = if kinds.get(name) == Some(&"counter") { "_total" } else { "" };
-                let _ = writeln!(text, "# {what} {name}{suffix} {rest}");
-            }
-            None => {
-                text.push_str(line);
-                text.push('\n');
-            }
+        if let Some((what, (name, rest))) = described.and_then(|(what, line)| Some((what, line.split_once(' ')?))) {
+            let suffix = if kinds.get(name) == Some(&"counter") { "_total" } else { "" };
+            let _ = writeln!(text, "# {what} {name}{suffix} {rest}");
+        } else {
+            text.push_str(line);
+            text.push('\n');
         }
     }
     text

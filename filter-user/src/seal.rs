@@ -375,6 +375,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn no_signature_file_makes_weir_panic(bytes in "(?s).{0,300}", cut in 0..400_usize, put in any::<char>()) {
             let (signer, _) = Signer::generate().unwrap();

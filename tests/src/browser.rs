@@ -1,4 +1,4 @@
-//! A Chromium in a namespace, driven as a person would by WebDriver (W3C) and a little of Chromium's own protocol. Judges
+//! A Chromium in a namespace, driven as a person would by `WebDriver` (W3C) and a little of Chromium's own protocol. Judges
 //! nothing.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -68,7 +68,7 @@ impl<'a> Browser<'a> {
                 "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
             } } }),
         );
-        browser.session = session["sessionId"].as_str().unwrap().to_owned();
+        session["sessionId"].as_str().unwrap().clone_into(&mut browser.session);
         browser
     }
 
@@ -89,13 +89,20 @@ impl<'a> Browser<'a> {
         self.post("url", &json!({ "url": url }));
     }
 
+    /// Runs a script in the page.
+    pub fn run(&self, script: &str) {
+        self.post("execute/sync", &json!({ "script": script, "args": [] }));
+    }
+
     /// Runs a script in the page, and gives what it returns.
-    pub fn run(&self, script: &str) -> Value {
+    #[must_use]
+    pub fn ask(&self, script: &str) -> Value {
         self.post("execute/sync", &json!({ "script": script, "args": [] }))
     }
 
     /// Runs a script that calls its last argument when it is done, and gives what it calls it with.
-    pub fn run_async(&self, script: &str) -> Value {
+    #[must_use]
+    pub fn ask_async(&self, script: &str) -> Value {
         self.post("execute/async", &json!({ "script": script, "args": [] }))
     }
 
@@ -134,7 +141,7 @@ impl<'a> Browser<'a> {
     }
 
     /// A command of Chromium's own protocol.
-    pub fn tell(&self, command: &str, parameters: &Value) -> Value {
+    fn tell(&self, command: &str, parameters: &Value) -> Value {
         self.post("goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
     }
 

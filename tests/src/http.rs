@@ -77,8 +77,8 @@ pub fn read(stream: &mut impl Read) -> io::Result<Reply> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        if stream.read(&mut byte)? == 0 {
-            return Err(io::Error::other(format!("no answer after {:?}", String::from_utf8_lossy(&head))));
+        if let Err(error) = stream.read_exact(&mut byte) {
+            return Err(io::Error::other(format!("no answer after {:?}: {error}", String::from_utf8_lossy(&head))));
         }
         head.push(byte[0]);
     }

@@ -21,6 +21,7 @@ mod replay;
 mod report;
 mod run;
 mod selection;
+mod selftest;
 mod status;
 mod stop;
 mod table;
@@ -56,6 +57,7 @@ enum Verb {
     Replay(replay::Replay),
     Report(report::ShowReport),
     Status(status::ShowStatus),
+    Selftest(selftest::ShowSelfTest),
     Top(top::ShowTop),
     Stop(stop::Stop),
     Completion(generate::Completion),
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Verb::Catalog(verb) => verb.execute(),
         Verb::Replay(verb) => verb.execute(),
         Verb::Report(verb) => verb.execute(),
+        Verb::Selftest(verb) => verb.execute(),
         Verb::Status(verb) => verb.execute(),
         Verb::Top(verb) => verb.execute(),
         Verb::Stop(verb) => verb.execute(),

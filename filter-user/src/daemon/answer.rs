@@ -59,6 +59,10 @@ impl Daemon<'_> {
                 self.evidence.settle();
                 Answer::Done("written".into())
             }
+            Request::SelfTest => match self.enforcement.self_test() {
+                Ok(test) => Answer::SelfTested(Box::new(test)),
+                Err(problem) => Answer::Error(format!("{problem:#}")),
+            },
             Request::Metrics { open } => {
                 let format = if open { Format::OpenMetrics } else { Format::Text };
                 match self.metrics(format) {

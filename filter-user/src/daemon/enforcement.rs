@@ -22,6 +22,7 @@ use crate::liveness::{State, Watch};
 use crate::network;
 use crate::process::RunDir;
 use crate::report;
+use crate::ruleset::probe::{Probe, probes};
 use crate::ruleset::versions::versions;
 use crate::ruleset::{self, RuleIdentity, Sets};
 
@@ -47,6 +48,8 @@ pub(super) struct Enforcement {
     pub(super) degraded: Vec<String>,
     /// The lists and documents in force.
     pub(super) lists: Vec<ListVersion>,
+    /// What the live ruleset must drop and pass, and the rules for which there is no such packet.
+    pub(super) probes: (Vec<Probe>, Vec<String>),
     traces: bool,
     trace: Option<Trace>,
 }
@@ -84,6 +87,7 @@ impl Enforcement {
             warned: Vec::new(),
             degraded: Vec::new(),
             lists: Vec::new(),
+            probes: Default::default(),
             traces,
             trace: None,
         };
@@ -140,6 +144,7 @@ impl Enforcement {
         self.warned = resolved.warnings;
         self.degraded = report::degraded(&resolved.gaps);
         self.lists = lists;
+        self.probes = probes(&in_force, &ruleset);
         let attached = |name: &str| self.datapath.attached().iter().any(|attached| attached.device.name == name);
         let wanted = |name: &str| config.interfaces.iter().any(|interface| interface.name == name);
         self.lost.retain(|name, _| wanted(name) && !attached(name));

@@ -8,6 +8,7 @@ mod enforcement;
 mod evidence;
 mod explain;
 mod recorder;
+mod selftest;
 mod sinks;
 
 use std::collections::{BTreeMap, BTreeSet};

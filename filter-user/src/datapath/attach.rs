@@ -163,6 +163,12 @@ pub struct Attached {
 }
 
 impl Attached {
+    /// Where its frames start.
+    #[must_use]
+    pub fn layer(&self) -> Layer {
+        self.layer
+    }
+
     /// Attaches the programs of `object` to `device` by the first of `kinds` that it takes. Returns the refusals of the
     /// kinds before.
     pub fn attach(

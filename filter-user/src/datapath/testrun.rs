@@ -1,5 +1,5 @@
 //! Runs single frames through the shipped object (`BPF_PROG_TEST_RUN`, kernel 4.12): for replay and the differential
-//! test. Attaches nothing, and counts nothing that lasts.
+//! test, and for the self-test of the live program. Attaches nothing, and counts for no device.
 
 use aya::maps::{Array, MapError};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
@@ -8,6 +8,7 @@ use filter_common::decide::{Verdict, decide};
 use filter_common::packet::{Layer, Meta};
 
 use super::object::{Capacity, Detail, Hook, LoadError, Object, Options};
+use super::publish::Datapath;
 use crate::ruleset::Ruleset;
 
 /// The kernel takes no shorter frame (`ETH_HLEN`; `bpf_test_init` in `net/bpf/test_run.c`).
@@ -81,21 +82,49 @@ impl<'a> Bench<'a> {
             let decision = decide(frame, &Meta { layer, device: self.device, vlan: 0 }, self.ruleset);
             return Ok((decision.verdict(), decision.record()));
         }
-        let length = frame.len();
-        let data = frame.get(..length.min(LONGEST_FRAME)).unwrap_or(frame);
-        let context = context(hook, self.device, data.len());
-        let ctx_in = (self.device != LOOPBACK).then_some(context.as_flattened());
-        let options = TestRunOptions { data_in: Some(data), ctx_in, ..TestRunOptions::default() };
-        let (result, drops) = match hook {
-            Hook::Xdp => (Xdp::test_run(self.object.xdp(layer)?, options), XDP_DROP),
-            Hook::TcIngress | Hook::TcEgress => {
-                (SchedClassifier::test_run(self.object.classifier(hook, layer)?, options), TC_ACT_SHOT)
-            }
-        };
-        let result = result.map_err(|source| RunError::Run { length, source })?;
-        let verdict = if result.return_value == drops { Verdict::Drop } else { Verdict::Pass };
+        let verdict = run(&mut self.object, hook, layer, frame, self.device)?;
         let last = self.object.ebpf.map(map::LAST).ok_or(LoadError::Missing(map::LAST))?;
         Ok((verdict, Array::<_, LastDecision>::try_from(last)?.get(&0, 0)?))
+    }
+}
+
+/// The verdict of a program of `object` on a frame that is met at `device`.
+fn run(object: &mut Object, hook: Hook, layer: Layer, frame: &[u8], device: u32) -> Result<Verdict, RunError> {
+    let length = frame.len();
+    let data = frame.get(..length.min(LONGEST_FRAME)).unwrap_or(frame);
+    let context = context(hook, device, data.len());
+    let ctx_in = (device != LOOPBACK).then_some(context.as_flattened());
+    let options = TestRunOptions { data_in: Some(data), ctx_in, ..TestRunOptions::default() };
+    let (result, drops) = match hook {
+        Hook::Xdp => (Xdp::test_run(object.xdp(layer)?, options), XDP_DROP),
+        Hook::TcIngress | Hook::TcEgress => {
+            (SchedClassifier::test_run(object.classifier(hook, layer)?, options), TC_ACT_SHOT)
+        }
+    };
+    let result = result.map_err(|source| RunError::Run { length, source })?;
+    Ok(if result.return_value == drops { Verdict::Drop } else { Verdict::Pass })
+}
+
+impl Datapath {
+    /// The hooks that hold a program, by device.
+    #[must_use]
+    pub fn held(&self) -> Vec<(String, Hook, Layer)> {
+        let mut held = Vec::new();
+        for attached in self.attached() {
+            let (name, layer) = (&attached.device.name, attached.layer());
+            let ingress = if attached.kind.is_xdp() { Hook::Xdp } else { Hook::TcIngress };
+            held.push((name.clone(), ingress, layer));
+            if attached.filters_egress() {
+                held.push((name.clone(), Hook::TcEgress, layer));
+            }
+        }
+        held
+    }
+
+    /// Runs a frame through the program of the generation that is live. It is met at the loopback device, so that what is
+    /// counted of it counts for no device. `None` where nothing is live.
+    pub fn probe(&mut self, hook: Hook, layer: Layer, frame: &[u8]) -> Option<Result<Verdict, RunError>> {
+        self.object().map(|object| run(object, hook, layer, frame, LOOPBACK))
     }
 }
 

@@ -177,3 +177,34 @@ pub(super) fn shrink(connection: &Connection) -> rusqlite::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::file;
+    use super::super::rows::{Subject, insert};
+    use super::*;
+    use crate::tally::Tally;
+
+    #[test]
+    fn minutes_go_with_the_hours_that_they_are_part_of() {
+        let path = std::env::temp_dir().join(format!("weir-retain-{}.db", std::process::id()));
+        let (mut connection, _) = file::open(&path).unwrap();
+        let transaction = connection.transaction().unwrap();
+        let subject = Subject::Seen { device: "lan0".into() };
+        let tally = Tally { packets: 1, bytes: 60 };
+        for at in [DAY + 60, 2 * DAY - 60, 2 * DAY] {
+            insert(&transaction, at, std::iter::once((&subject, tally))).unwrap();
+        }
+        assert_eq!(forget(&transaction, Resolution::Hour, 2 * DAY).unwrap(), 2);
+        let floors = floors(&transaction).unwrap();
+        assert_eq!((floors.minute, floors.hour), (2 * DAY, 2 * DAY));
+        assert_eq!(oldest(&transaction, Resolution::Minute).unwrap(), Some(2 * DAY));
+        assert_eq!(oldest(&transaction, Resolution::Day).unwrap(), Some(DAY), "the coarser row is there");
+        // A clock that was set back: what is added there is read from the days.
+        insert(&transaction, DAY + 120, std::iter::once((&subject, tally))).unwrap();
+        assert_eq!(oldest(&transaction, Resolution::Minute).unwrap(), Some(2 * DAY));
+        drop(transaction);
+        drop(connection);
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -49,7 +49,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// The wait after a connection that could not be taken: descriptors may be short.
 const BREATH: Duration = Duration::from_millis(200);
 /// Closed connections are worth a line now and then, not one each.
-const TELL: Duration = Duration::from_secs(60);
+const TELL: Duration = Duration::from_mins(1);
 
 /// The running server. It ends when this is dropped.
 #[derive(Debug)]

@@ -121,7 +121,7 @@ impl Site {
             // What is asked for does not fit how things stand; a question that cannot be answered is another matter.
             control::Answer::Error(problem) if only_asks => Err(Problem::silent(problem)),
             control::Answer::Error(problem) => Err(Problem::new(StatusCode::CONFLICT, problem)),
-            control::Answer::Status(_) | control::Answer::Metrics(_) | control::Answer::Stopped => Err(strange()),
+            _ => Err(strange()),
         }
     }
 

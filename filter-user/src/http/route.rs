@@ -137,6 +137,8 @@ const RANGES: [(&str, Duration); 4] = [
     ("7d", Duration::from_hours(7 * 24)),
     ("30d", Duration::from_hours(30 * 24)),
 ];
+/// How many events can be asked for: as many as are kept.
+const MOST_EVENTS: i64 = 200;
 /// The end of the year 9999, Unix seconds.
 const LAST_SECOND: i64 = 253_402_300_799;
 /// The longest wait for a confirmation.
@@ -167,7 +169,8 @@ impl Call {
                 (Self::Ask(Request::Explain { address }), "address")
             }
             Endpoint::Events => {
-                let limit = query.number("limit", 1, Recent::MOST as i64)?.unwrap_or(50) as usize;
+                let limit = query.number("limit", 1, MOST_EVENTS)?.unwrap_or(50);
+                let limit = usize::try_from(limit).unwrap_or(Recent::MOST);
                 (Self::Ask(Request::Recent { limit }), "limit")
             }
             Endpoint::Health => (Self::Health, "nothing"),
@@ -244,9 +247,9 @@ fn object<T: DeserializeOwned>(body: &[u8], accepted: &str) -> Result<T, Problem
 
 /// 300.0 is a whole number to JSON Schema, and to programs that know no others.
 fn make_whole(value: &mut Value) {
-    if let Some(number) = value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=1e15).contains(number)) {
-        // Within the range that is checked here every whole number is exact.
-        *value = (number as u64).into();
+    let whole = value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..=1e15).contains(number));
+    if let Some(whole) = whole.and_then(|number| format!("{number:.0}").parse::<u64>().ok()) {
+        *value = whole.into();
     }
 }
 

@@ -52,7 +52,9 @@ fn parse(text: &[u8]) -> Option<Token> {
 fn fresh() -> std::io::Result<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
+    let mut text: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    text.push("\n".into());
+    Ok(text.concat())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod guard;
 pub mod narrow;
 pub mod origins;
 pub mod parts;
+pub mod probe;
 pub mod resolve;
 pub mod schedule;
 pub mod scope;

@@ -5,4 +5,7 @@
 
 mod books;
 mod events;
+mod flood;
+mod same;
+mod selftest;
 mod top;

@@ -23,13 +23,15 @@ fn the_page_shows_what_is_blocked_and_lets_the_operator_pause_and_confirm() {
     let profile = Scratch::new();
     let browser = Browser::start(&site.path.router, profile.path());
     browser.show_as(1280, 900, "light");
+    // Chromium loads a page of its own first.
+    let _ = browser.requests();
     browser.open(&format!("http://{PAGE}/"));
 
     comes(&browser, "#state", "Enforcing");
     comes(&browser, "#t-blocked-sub", "no packet");
     assert_eq!(browser.text("#t-blocked"), "0 B");
     browser.press(&["\u{e004}"]);
-    assert_eq!(browser.run("return document.activeElement.className"), "skip", "the first tab leads past the head");
+    assert_eq!(browser.ask("return document.activeElement.className"), "skip", "the first tab leads past the head");
 
     figures_follow_traffic(&site, &browser);
     answers_are_given(&browser);
@@ -79,7 +81,7 @@ fn picture(browser: &Browser<'_>, name: &str) {
 
 fn figures_follow_traffic(site: &Site, browser: &Browser<'_>) {
     browser.click("input[name=range][value=live]");
-    let drawn = || browser.run("return document.querySelector('#chart canvas').toDataURL()");
+    let drawn = || browser.ask("return document.querySelector('#chart canvas').toDataURL()");
     comes(browser, "#chart-note", "No packet met a rule");
     let before = drawn();
     let lan = site.path.lan_socket();
@@ -121,7 +123,7 @@ fn figures_follow_traffic(site: &Site, browser: &Browser<'_>) {
     assert!(share.starts_with("50.0"), "half of what was sent is listed: {share}");
     comes(browser, "#devices", "live");
     comes(browser, "#drops", &LISTED_V4.to_string());
-    let named = browser.run("return document.getElementById('chart').getAttribute('aria-label')");
+    let named = browser.ask("return document.getElementById('chart').getAttribute('aria-label')");
     assert!(named.as_str().unwrap().starts_with("Chart of the last 5 minutes: tiktok "), "{named}");
     browser.click("summary");
     comes(browser, "#chart-table", "KiB/s");
@@ -154,7 +156,7 @@ fn axe(browser: &Browser<'_>, what: &str) {
         return skipped("accessibility of the page", "axe-core is not installed; run: cargo xtask test");
     };
     browser.run(&script);
-    let result = browser.run_async("axe.run().then(arguments[0])");
+    let result = browser.ask_async("axe.run().then(arguments[0])");
     let describe = |fault: &Value| {
         let places: Vec<_> = fault["nodes"].as_array().unwrap().iter().map(|node| node["html"].to_string()).collect();
         format!("{} ({}): {}: {}", fault["id"], fault["impact"], fault["help"], places.join(" "))
@@ -170,7 +172,7 @@ fn pictures(browser: &Browser<'_>) {
         browser.show_as(width, 900, scheme);
         // The chart is drawn anew for another width or scheme.
         thread::sleep(Duration::from_millis(400));
-        let size = browser.run("const r = document.documentElement; return [r.scrollWidth, r.scrollHeight]");
+        let size = browser.ask("const r = document.documentElement; return [r.scrollWidth, r.scrollHeight]");
         assert_eq!(size[0], width, "nothing is wider than the page");
         picture(browser, &format!("page-{width}-{scheme}"));
         axe(browser, &format!("{width} px, {scheme}"));
@@ -205,7 +207,7 @@ fn pause_and_resume(site: &Site, browser: &Browser<'_>) {
     let logged = browser.log("browser");
     let refused = |entry: &Value| entry["message"].as_str().unwrap().contains("401 (Unauthorized)");
     assert!(logged.len() == 1 && refused(&logged[0]), "only the wrong token: {logged:?}");
-    assert_eq!(browser.run("return document.cookie + localStorage.length"), "0", "the token is kept in the tab only");
+    assert_eq!(browser.ask("return document.cookie + localStorage.length"), "0", "the token is kept in the tab only");
 }
 
 fn confirmations(site: &Site, browser: &Browser<'_>) {

@@ -3,9 +3,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
-    clippy::missing_panics_doc,
     clippy::indexing_slicing,
     reason = "a step that fails must stop the test where it stands"
 )]

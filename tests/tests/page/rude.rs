@@ -75,7 +75,8 @@ fn a_thousand_connections_cost_no_packet_and_no_descriptor() {
     let site = Site::start("");
     let idle = site.descriptors();
     while_traffic_flows(&site, || {
-        let connections: Vec<TcpStream> = (0..1000).map(|_| connect(&site.path.router, PAGE).unwrap()).collect();
+        let connect_all = || (0..1000).map(|_| TcpStream::connect(PAGE).unwrap()).collect();
+        let connections: Vec<TcpStream> = site.path.router.enter(connect_all);
         wait_until(DEADLINE, "the server has taken all", || site.descriptors() >= idle + LIMIT);
         for _ in 0..5 {
             socket_answers(&site);
@@ -189,8 +190,8 @@ fn what_is_too_long_or_no_http_is_refused_and_forgotten() {
             b"POST /api/v1/pause HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
             b"GET http://localhost/api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
             b"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-            &[0; 20_000],
-            &[0xff; 20_000],
+            &b"\0".repeat(20_000),
+            &b"\xff".repeat(20_000),
         ] {
             let told = exchange(garbage);
             assert!(told.is_empty() || told.starts_with("HTTP/1.1 4"), "{garbage:?}: {told}");

@@ -1,4 +1,4 @@
-//! What the tests of the page and the API take from PyPI and npm. Without them those tests are skipped, by name.
+//! What the tests of the page and the API take from `PyPI` and npm. Without them those tests are skipped, by name.
 
 use std::fs;
 use std::path::{Path, PathBuf};

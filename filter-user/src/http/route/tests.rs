@@ -30,6 +30,7 @@ fn addresses_name_calls() {
     let address = "2001:db8::1".parse().unwrap();
     assert_eq!(read("/api/v1/explain?address=2001%3Adb8::1"), Ok(Call::Ask(Request::Explain { address })));
     assert_eq!(read("/api/v1/events"), Ok(Call::Ask(Request::Recent { limit: 50 })));
+    assert_eq!(usize::try_from(MOST_EVENTS), Ok(Recent::MOST));
     assert_eq!(read("/api/v1/events?limit=200"), Ok(Call::Ask(Request::Recent { limit: 200 })));
     assert_eq!((read("/healthz"), read("/metrics")), (Ok(Call::Health), Ok(Call::Metrics)));
 }
