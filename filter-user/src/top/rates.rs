@@ -192,6 +192,7 @@ fn clients(before: &[ClientTotals], after: &[ClientTotals], time: Duration) -> V
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "quotients of small whole numbers are exact")]
 mod tests {
     use super::super::sample::{client, rule, status};
     use super::*;

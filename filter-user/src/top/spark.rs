@@ -74,6 +74,7 @@ impl Spark {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "quotients of small whole numbers are exact")]
 mod tests {
     use super::*;
 

@@ -143,13 +143,7 @@ fn key(event: KeyEvent) -> Option<Key> {
 }
 
 /// Asks for the status at each beat, and passes wishes on as they come.
-fn ask(
-    run_dir: &PathBuf,
-    interval: Duration,
-    begun: Instant,
-    wishes: &Receiver<Request>,
-    news: &UnboundedSender<News>,
-) {
+fn ask(run_dir: &Path, interval: Duration, begun: Instant, wishes: &Receiver<Request>, news: &UnboundedSender<News>) {
     let mut beat = Instant::now();
     loop {
         let answer = status(run_dir);

@@ -2,8 +2,8 @@
 
 use crate::{run, succeeds};
 
-const VERBS: [&str; 10] =
-    ["run", "check", "explain", "catalog", "replay", "report", "status", "stop", "completion", "man"];
+const VERBS: [&str; 11] =
+    ["run", "check", "explain", "catalog", "replay", "report", "status", "top", "stop", "completion", "man"];
 /// Verbs below a verb.
 const NESTED: [&str; 3] = ["catalog list", "catalog show", "report verify"];
 

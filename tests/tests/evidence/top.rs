@@ -50,7 +50,7 @@ fn near(value: &Value, expected: f64) -> bool {
 fn one_page_has_the_totals_of_status_and_the_rates_of_a_paced_flow() {
     let (path, scratch) = (Path::new(), Scratch::new());
     let weir = start(&path, &scratch);
-    let length = datagram(LISTED_V4, 100).len() as f64;
+    let length = datagram(LISTED_V4, 100).len() as u64;
     let done = AtomicBool::new(false);
     let (sent, reading) = thread::scope(|scope| {
         let sender = scope.spawn(|| pace(&path, 200, || !done.load(Ordering::Relaxed)));
@@ -60,6 +60,13 @@ fn one_page_has_the_totals_of_status_and_the_rates_of_a_paced_flow() {
         assert_eq!(output.code, 0, "{output:?}");
         (sender.join().unwrap(), output.json())
     });
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(keys(&reading), "rates secs status");
+    assert_eq!(keys(&reading["rates"]), "allowed clients devices dropped monitored rules seen share");
+    assert_eq!(keys(&reading["rates"]["rules"][0]), "action in name out");
+    assert_eq!(keys(&reading["rates"]["clients"][0]), "allowed client dropped monitored");
+    assert_eq!(keys(&reading["rates"]["devices"][0]), "name seen");
+    assert_eq!(keys(&reading["rates"]["seen"]), "bits packets");
     let secs = reading["secs"].as_f64().unwrap();
     assert!((3.0..6.0).contains(&secs), "{secs}");
     let rates = &reading["rates"];
@@ -73,7 +80,10 @@ fn one_page_has_the_totals_of_status_and_the_rates_of_a_paced_flow() {
         (&rates["clients"][0]["monitored"], 200.0),
         (&rates["devices"][0]["seen"], 800.0),
     ] {
-        assert!(near(&rate["packets"], packets) && near(&rate["bits"], packets * length * 8.0), "{packets}: {rates:#}");
+        assert!(
+            near(&rate["packets"], packets) && near(&rate["bits"], packets * 8.0 * length as f64),
+            "{packets}: {rates:#}"
+        );
     }
     assert!(near(&rates["share"], 0.25), "{rates:#}");
     assert_eq!(rates["rules"][0]["in"]["packets"], 0.0);
@@ -87,7 +97,7 @@ fn one_page_has_the_totals_of_status_and_the_rates_of_a_paced_flow() {
         assert_eq!(top[field], status[field], "{field}");
     }
     assert_eq!(top["dropped"]["packets"], sent);
-    assert_eq!(top["dropped"]["bytes"], sent * length as u64);
+    assert_eq!(top["dropped"]["bytes"], sent * length);
     // Beside these, the client's kernel may have said something in IPv6.
     assert_eq!(top["devices"][0]["parsed"]["ipv4"], sent * 4);
     assert_eq!(quiet["rates"]["dropped"]["packets"], 0.0);
@@ -232,7 +242,8 @@ fn a_daemon_that_ends_is_told_and_the_next_one_is_found() {
 fn whatever_ends_it_the_terminal_is_given_back_and_no_color_is_heard() {
     let (path, scratch) = (Path::new(), Scratch::new());
     let weir = start(&path, &scratch);
-    let ends: [(&str, fn(&mut Pty)); 4] = [
+    type End = (&'static str, fn(&mut Pty));
+    let ends: [End; 4] = [
         ("Ctrl-C", |pty| pty.press("\u{3}")),
         ("SIGINT", |pty| pty.signal(Signal::SIGINT)),
         ("SIGTERM", |pty| pty.signal(Signal::SIGTERM)),

@@ -97,22 +97,22 @@ impl Site {
     /// sent by the selector of its series, with `*` for `packets` and `bytes`.
     fn send(&self) -> Vec<(String, Counter)> {
         let (lan, wan) = (self.path.lan_socket(), self.path.wan_socket());
-        let from_lan = || frame().macs(MAC_LAN, MAC_ROUTER_LAN);
-        let from_wan = || frame().macs(MAC_WAN, MAC_ROUTER_WAN);
+        let outwards = || frame().macs(MAC_LAN, MAC_ROUTER_LAN);
+        let inwards = || frame().macs(MAC_WAN, MAC_ROUTER_WAN);
         let of = |name: &str, rule: &str, device: &str, direction: &str, family: &str| {
             format!(
                 "weir_{name}_*_total{{rule=\"{rule}\",device=\"{device}\",direction=\"{direction}\",family=\"{family}\"}}"
             )
         };
         let flows = [
-            (&lan, 1201, from_lan().ipv4(LAN_V4, LISTED_V4), of("blocked", TIKTOK, "lan0", "out", "ipv4")),
-            (&lan, 302, from_lan().ipv6(LAN_V6, LISTED_V6), of("blocked", TIKTOK, "lan0", "out", "ipv6")),
-            (&wan, 403, from_wan().ipv4(LISTED_V4, LAN_V4), of("blocked", TIKTOK, "wan0", "in", "ipv4")),
-            (&wan, 54, from_wan().ipv6(LISTED_V6, LAN_V6), of("blocked", TIKTOK, "wan0", "in", "ipv6")),
-            (&lan, 65, from_lan().ipv4(LAN_V4, CAMPUS), of("blocked", "campus", "lan0", "out", "ipv4")),
-            (&lan, 76, from_lan().ipv4(LAN_V4, MONITORED), of("would_block", "watched", "lan0", "out", "ipv4")),
-            (&lan, 87, from_lan().ipv4(LAN_V4, ALLOWED), of("allowed", "fine", "lan0", "out", "ipv4")),
-            (&lan, 98, from_lan().ipv4(LAN_V4, CONTROL_V4), "control".into()),
+            (&lan, 1201, outwards().ipv4(LAN_V4, LISTED_V4), of("blocked", TIKTOK, "lan0", "out", "ipv4")),
+            (&lan, 302, outwards().ipv6(LAN_V6, LISTED_V6), of("blocked", TIKTOK, "lan0", "out", "ipv6")),
+            (&wan, 403, inwards().ipv4(LISTED_V4, LAN_V4), of("blocked", TIKTOK, "wan0", "in", "ipv4")),
+            (&wan, 54, inwards().ipv6(LISTED_V6, LAN_V6), of("blocked", TIKTOK, "wan0", "in", "ipv6")),
+            (&lan, 65, outwards().ipv4(LAN_V4, CAMPUS), of("blocked", "campus", "lan0", "out", "ipv4")),
+            (&lan, 76, outwards().ipv4(LAN_V4, MONITORED), of("would_block", "watched", "lan0", "out", "ipv4")),
+            (&lan, 87, outwards().ipv4(LAN_V4, ALLOWED), of("allowed", "fine", "lan0", "out", "ipv4")),
+            (&lan, 98, outwards().ipv4(LAN_V4, CONTROL_V4), "control".into()),
         ];
         let (mut sent, mut dropped) = (Vec::new(), Counter::default());
         for (number, (socket, count, frame, series)) in (1..).zip(flows) {

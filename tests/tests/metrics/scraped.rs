@@ -1,5 +1,7 @@
 //! What Prometheus knows is what was sent.
 
+use std::time::Duration;
+
 use weir_tests::lab::{DEADLINE, wait_until};
 
 use crate::Site;
@@ -11,7 +13,8 @@ fn ends(prometheus: &Prometheus<'_>, series: &str) -> [(u64, String); 2] {
     let samples = result[0]["values"].as_array().unwrap_or_else(|| panic!("no samples of {series}: {result:#}"));
     [samples.first(), samples.last()].map(|sample| {
         let sample = sample.unwrap();
-        ((sample[0].as_f64().unwrap() * 1000.0).round() as u64, sample[1].as_str().unwrap().to_owned())
+        let millis = Duration::from_secs_f64(sample[0].as_f64().unwrap() + 0.0005).as_millis();
+        (millis as u64, sample[1].as_str().unwrap().to_owned())
     })
 }
 
