@@ -1,6 +1,7 @@
 //! The books balance: every frame that was sent is in the totals of its rule and of its client, whatever happened to the
 //! daemon meanwhile.
 
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
@@ -87,9 +88,10 @@ fn counters_go_on_and_balance_over_publishes_reloads_kills_and_restarts() {
 
     for generation in 2..=101 {
         // Another set of rules each time; the counters' maps are outgrown on the way.
-        let rules: String = (0..generation)
-            .map(|n| format!("[[rule]]\nname = \"x{n}\"\naction = \"block\"\nprefixes = [\"198.18.{n}.0/24\"]\n"))
-            .collect();
+        let mut rules = String::new();
+        for n in 0..generation {
+            write!(rules, "[[rule]]\nname = \"x{n}\"\naction = \"block\"\nprefixes = [\"198.18.{n}.0/24\"]\n").unwrap();
+        }
         let _ = configuration(&scratch, &rules);
         send(&path, 1, &mut sent);
         weir.signal(Signal::SIGHUP);

@@ -72,16 +72,14 @@ fn a_flood_is_dropped_as_fast_with_events_as_without_and_memory_stays_bounded() 
     let weir = Weir::start(&path.router, ["-c", config.as_str()]);
     let listed = frame().macs(MAC_LAN, MAC_ROUTER_LAN).ipv4(LAN_V4, LISTED_V4).udp(443).payload(&[0; 18]).build();
     let mut generator = Generator::new(&path.lan, "eth0", listed);
-    let mut generation = 1;
     // By turns without events and with them: as fast as it goes, and a million a second.
     let (mut flat_out, mut paced) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     generator.send(&path.lan, FRAMES / 5);
     let before = resident_kib(weir.pid());
-    for round in 0..2 * ROUNDS {
+    for (generation, round) in (2..).zip(0..2 * ROUNDS) {
         let events = round % 2;
         let _ = configuration(if events == 1 { 10 } else { 0 });
         weir.signal(Signal::SIGHUP);
-        generation += 1;
         wait_until(DEADLINE, "published", || weir.generation() == generation);
         let rate = |send: &mut dyn FnMut()| {
             let (counted, begun) = (weir.dropped().packets, Instant::now());

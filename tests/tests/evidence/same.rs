@@ -15,7 +15,7 @@ fn figures(value: &Value) -> (u64, u64) {
 /// The sum of a metric's samples.
 fn sum(text: &str, name: &str) -> u64 {
     let samples = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-    samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+    samples.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
 #[test]
