@@ -238,11 +238,13 @@ fn a_daemon_that_ends_is_told_and_the_next_one_is_found() {
     assert!(pty.wait().success());
 }
 
+/// What ends it, and how.
+type End = (&'static str, fn(&mut Pty));
+
 #[test]
 fn whatever_ends_it_the_terminal_is_given_back_and_no_color_is_heard() {
     let (path, scratch) = (Path::new(), Scratch::new());
     let weir = start(&path, &scratch);
-    type End = (&'static str, fn(&mut Pty));
     let ends: [End; 4] = [
         ("Ctrl-C", |pty| pty.press("\u{3}")),
         ("SIGINT", |pty| pty.signal(Signal::SIGINT)),
