@@ -34,7 +34,7 @@ pub struct Top {
     /// The last answer, and when it came.
     status: Option<Status>,
     read: Duration,
-    /// From the two last answers.
+    /// From the two last answers; after a time without any, their mean.
     rates: Option<Rates>,
     /// Packets dropped each second.
     dropped: Spark,
@@ -51,10 +51,7 @@ impl Top {
         match answer {
             Ok(status) => {
                 let time = at.saturating_sub(self.read);
-                self.rates = match (&self.status, &self.trouble) {
-                    (Some(before), None) => Rates::between(before, &status, time),
-                    _ => None,
-                };
+                self.rates = self.status.as_ref().and_then(|before| Rates::between(before, &status, time));
                 // The first reading has no rate and is no gap.
                 if self.status.is_some() {
                     self.dropped.push(self.rates.as_ref().map(|rates| rates.dropped.packets));

@@ -168,6 +168,16 @@ fn a_daemon_that_is_gone_is_told_until_it_answers_again() {
 }
 
 #[test]
+fn a_daemon_that_was_only_slow_has_the_mean_rate_of_the_time() {
+    let mut top = watched();
+    top.take(Err("weir did not answer".into()), Duration::from_secs(9));
+    let mut late = top.status.clone().unwrap();
+    late.dropped += tally(40);
+    top.take(Ok(late), Duration::from_secs(12));
+    assert_eq!(words(find(&screen(&mut top, (60, 20)), "dropped"))[1], "10", "40 packets in 4 seconds");
+}
+
+#[test]
 fn long_tables_are_moved_through_and_never_past_their_end() {
     let mut top = Top::default();
     let mut status = status();

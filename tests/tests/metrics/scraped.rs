@@ -48,6 +48,9 @@ fn values_and_increases_in_prometheus_are_what_was_sent() {
         let difference = format!("sum(weir_blocked_{unit}_total) - sum(weir_dropped_{unit}_total)");
         assert_eq!(prometheus.value(&difference, None), "0", "no packet is in two of these rules");
     }
+    // They pass a second hook, the egress of wan0: one packet is one.
+    assert_eq!(prometheus.value("sum(weir_would_block_packets_total)", None), "76");
+    assert_eq!(prometheus.value("sum(weir_allowed_packets_total)", None), "87");
     let to_v4 = |series: &str| series.starts_with("weir_blocked_*") && series.contains("family=\"ipv4\"");
     let blocked: u64 = sent.iter().filter(|(series, _)| to_v4(series)).map(|(_, counter)| counter.bytes).sum();
     let client = "weir_client_blocked_bytes_total{client=\"10.66.0.2\"}";
