@@ -238,11 +238,7 @@ fn a_daemon_that_ends_is_told_and_the_next_one_is_found() {
     assert!(pty.wait().success());
 }
 
-<<<<<<< HEAD
-/// A way to end it, and its name.
-=======
 /// What ends it, and how.
->>>>>>> top
 type End = (&'static str, fn(&mut Pty));
 
 #[test]
