@@ -68,8 +68,8 @@ pub struct Process {
 pub struct Figures {
     /// What the daemon says.
     pub status: Status,
-    /// The process.
-    pub process: Process,
+    /// The process; `None` for a textfile, whose collector has figures of these names for itself.
+    pub process: Option<Process>,
     /// Devices that are in a flow table with hardware offload: packets of its flows pass no hook.
     pub offloaded: BTreeSet<String>,
     /// How many clients have series of their own.
@@ -126,7 +126,7 @@ impl Collector for Exposition {
         devices(&mut out, figures)?;
         lists(&mut out, &figures.status)?;
         state(&mut out, &figures.status)?;
-        process(&mut out, figures.process)
+        figures.process.map_or(Ok(()), |figures| process(&mut out, figures))
     }
 }
 
@@ -401,7 +401,7 @@ mod tests {
             clients: vec![client(1), client(2)],
             ..Status::default()
         };
-        Figures { status, process: Process::default(), offloaded: BTreeSet::from(["lan0".into()]), clients }
+        Figures { status, process: Some(Process::default()), offloaded: BTreeSet::from(["lan0".into()]), clients }
     }
 
     #[test]

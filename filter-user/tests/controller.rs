@@ -714,7 +714,7 @@ fn a_scheduled_change_that_fails_is_tried_again_after_ten_seconds() {
     sim.pass(4 * 3600 - 1);
     sim.broken = Some("no".into());
     sim.pass(1);
-    assert_eq!(sim.said(), "Error: a scheduled change cannot be published: no\n");
+    assert_eq!(sim.said(), "Error: a schedule or a pause cannot be published: no\n");
     sim.broken = Some("not again".into());
     sim.pass(9);
     assert_eq!((sim.published.len(), sim.said.len()), (1, 1));

@@ -65,7 +65,7 @@ impl Daemon<'_> {
             },
             Request::Metrics { open } => {
                 let format = if open { Format::OpenMetrics } else { Format::Text };
-                match self.metrics(format) {
+                match self.metrics(format, Some(process::figures())) {
                     Ok(text) => Answer::Metrics(text),
                     Err(problem) => Answer::Error(format!("{problem:#}")),
                 }
@@ -104,10 +104,10 @@ impl Daemon<'_> {
     }
 
     /// The metrics as text.
-    fn metrics(&self, format: Format) -> anyhow::Result<String> {
+    fn metrics(&self, format: Format, process: Option<metrics::Process>) -> anyhow::Result<String> {
         let clients = self.controller.live().map_or(0, |policy| policy.config.evidence.metrics.clients);
         let offloaded = network::offloaded().unwrap_or_default();
-        let figures = Figures { status: self.status()?, process: process::figures(), offloaded, clients };
+        let figures = Figures { status: self.status()?, process, offloaded, clients };
         Ok(metrics::render(figures, format))
     }
 
@@ -119,7 +119,7 @@ impl Daemon<'_> {
             return;
         };
         let written = self
-            .metrics(Format::Text)
+            .metrics(Format::Text, None)
             .map_err(|problem| format!("{problem:#}"))
             .and_then(|text| store::show(&path, &text).map_err(|problem| problem.to_string()));
         let problem =

@@ -302,7 +302,7 @@ mod tests {
         report.lists.push(ListInForce { source: "other".into(), ..list });
         let text = render(&report, Format::Text, None, None);
         assert_eq!(text.matches("SHA-256").count(), 1 + 3 + 1, "the seal's, three versions, and the other list");
-        assert!(text.contains("and 497 versions of drop before (--format json has all)"), "{text}");
+        assert!(text.contains("and 497 versions of drop AS64496 before (--format json has all)"), "{text}");
         assert!(render(&report, Format::Html, None, None).contains("and 480 versions before"));
         assert!(render(&report, Format::Json, None, None).matches("\"sha256\"").count() == 501);
     }
