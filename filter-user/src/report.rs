@@ -32,7 +32,7 @@ pub struct RuleTotals {
     #[serde(rename = "in")]
     pub in_: Tally,
     /// When it was last met, Unix seconds, since the counters began in this kernel.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<i64>,
     /// The rule is no longer in the configuration; its counters stay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

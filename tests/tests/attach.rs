@@ -38,7 +38,8 @@ fn start(router: &Netns, devices: &[(&str, &str)]) -> Weir {
 fn config(scratch: &Scratch, devices: &[(&str, &str)]) -> String {
     let device = |(name, attach): &(&str, &str)| format!("[[interface]]\nname = \"{name}\"\nattach = \"{attach}\"\n");
     let text: String = devices.iter().map(device).collect();
-    scratch.file("weir.toml", text + TIKTOK).display().to_string()
+    // Two of them run side by side: only one could have the page.
+    scratch.file("weir.toml", text + TIKTOK + "[http]\nlisten = \"off\"\n").display().to_string()
 }
 
 /// The library with one kind on the devices, as the daemon uses it.
