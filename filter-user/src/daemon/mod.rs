@@ -87,6 +87,9 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
         server: Server::start(requests.clone(), &settings.state_dir, &settings.run_dir),
     };
     daemon.start(given)?;
+    // From here on it is enforced: what is written down must say so, however soon this process is killed.
+    daemon.post();
+    daemon.evidence.settle();
 
     let socket = process::socket(&settings.run_dir);
     let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;

@@ -118,6 +118,8 @@ fn counters_go_on_and_balance_over_publishes_reloads_kills_and_restarts() {
     send(&path, 5, &mut sent);
     check(&weir, &sent);
 
+    // A report is of whole seconds: the last start must be in one that is over.
+    thread::sleep(Duration::from_millis(1100));
     let state = weir.run_dir().join("state").display().to_string();
     let report = weir.verb(&["report", "--format", "json", "--state-dir", &state]).json();
     assert_eq!(tally(&report["totals"]["dropped"]), sent.listed, "{report:#}");
