@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -43,9 +44,21 @@ fn capture() -> Vec<u8> {
     file
 }
 
-/// A place where the README's commands find what they name: eth0, weir on the PATH, weir.toml and capture.pcap.
+/// A program of the test; ended with it, also when it fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A place where the README's commands find what they name: eth0, weir on the PATH, weir.toml and capture.pcap. The default
+/// directories are there, too, and nobody else's: /run and /var/lib are file systems of its own.
 struct Place {
-    netns: Netns,
+    holder: Running,
+    _netns: Netns,
     _peer: Netns,
     scratch: Scratch,
 }
@@ -59,13 +72,21 @@ impl Place {
         let scratch = Scratch::new();
         scratch.file("weir.toml", fs::read(workspace().join("etc/weir.toml")).unwrap());
         scratch.file("capture.pcap", capture());
-        Self { netns, _peer: peer, scratch }
+        let own = "mount -t tmpfs own /run; mount -t tmpfs own /var/lib; echo ready; exec sleep 1000";
+        let mut holder = netns.command("unshare");
+        holder.args(["--mount", "--propagation", "private", "sh", "-ec", own]).stdout(Stdio::piped());
+        let mut holder = Running(holder.spawn().unwrap());
+        let mut word = [0; 5];
+        holder.0.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
+        Self { holder, _netns: netns, _peer: peer, scratch }
     }
 
     fn shell(&self, line: &str) -> Command {
         let path = format!("{}:{}", binary().parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
-        let mut command = self.netns.command("sh");
-        command.args(["-ec", line]).current_dir(self.scratch.path()).env("PATH", path).stdin(Stdio::null());
+        let mut command = Command::new("nsenter");
+        command.arg("--target").arg(self.holder.0.id().to_string()).args(["--mount", "--net", "sh", "-ec"]);
+        let line = format!("cd {}\n{line}", self.scratch.path().display());
+        command.arg(line).env("PATH", path).stdin(Stdio::null());
         command
     }
 
@@ -83,9 +104,9 @@ impl Place {
         );
     }
 
-    fn start(&self, line: &str) -> Child {
+    fn start(&self, line: &str) -> Running {
         // `exec`, so that the child is weir and not a shell around it.
-        let child = self.shell(&format!("exec {line}")).stdout(Stdio::null()).spawn().unwrap();
+        let child = Running(self.shell(&format!("exec {line}")).stdout(Stdio::null()).spawn().unwrap());
         wait_until(DEADLINE, &format!("`{line}` answers"), || self.succeeds("weir status"));
         child
     }
@@ -107,7 +128,7 @@ fn every_weir_command_of_the_readme_runs_as_written() {
             }
         }
         place.run("weir stop");
-        assert!(child.wait().unwrap().success(), "`{daemon}` ends well");
+        assert!(child.0.wait().unwrap().success(), "`{daemon}` ends well");
     }
 }
 
