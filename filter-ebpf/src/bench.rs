@@ -76,17 +76,32 @@ mod programs {
     /// (`BPF_F_TEST_XDP_LIVE_FRAMES`) it is a generator of a million frames a second and more.
     #[xdp]
     pub(crate) fn flood(context: XdpContext) -> u32 {
-        /// The last byte of the source address, behind an Ethernet header.
-        const CLIENT: usize = 14 + 15;
+        send_back(&context, |count, _| count as u8)
+    }
+
+    /// Likewise, from 65,536 clients: as whoever forges addresses.
+    #[xdp]
+    pub(crate) fn forge(context: XdpContext) -> u32 {
+        send_back(&context, |count, place| (count >> (8 * (1 - place))) as u8)
+    }
+
+    /// Sends a frame back, the last two bytes of its source address changed: by the number of the frame, the place of the
+    /// byte.
+    #[inline(always)]
+    fn send_back(context: &XdpContext, byte: impl Fn(u64, u32) -> u8) -> u32 {
+        /// The last two bytes of the source address, behind an Ethernet header.
+        const CLIENT: usize = 14 + 14;
         let (Some(state), at) = (STATE.get_ptr_mut(0), context.data() + CLIENT) else { return xdp_action::XDP_ABORTED };
-        if at + 1 > context.data_end() {
+        if at + 2 > context.data_end() {
             return xdp_action::XDP_ABORTED;
         }
         #[expect(unsafe_code, reason = "state and packet are updated in place")]
-        // SAFETY: one generator runs at a time; the byte is inside the frame, as was just checked.
+        // SAFETY: one generator runs at a time; both bytes are inside the frame, as was just checked.
         unsafe {
-            (*state)[0] += 1;
-            *(at as *mut u8) = (*state)[0] as u8;
+            let count = (*state)[0] + 1;
+            (*state)[0] = count;
+            *(at as *mut u8) = byte(count, 0);
+            *((at + 1) as *mut u8) = byte(count, 1);
         }
         xdp_action::XDP_TX
     }

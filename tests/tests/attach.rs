@@ -263,7 +263,10 @@ fn refusal(router: &Netns, devices: &[(&str, &str)]) -> Output {
 }
 
 fn refused<'a>(router: &Netns, arguments: impl IntoIterator<Item = &'a str>) -> Output {
-    let output = router.run(Command::new("timeout").arg("20").arg(binary()).arg("run").args(arguments));
+    let state = Scratch::new();
+    let mut command = Command::new("timeout");
+    command.arg("20").arg(binary()).arg("run").args(arguments).arg("--state-dir").arg(state.path());
+    let output = router.run(&command);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let output =
         Output { code: output.status.code().unwrap(), stdout: text(&output.stdout), stderr: text(&output.stderr) };

@@ -40,11 +40,8 @@ pub(super) async fn respond(request: Request<Incoming>, access: &Access, site: &
             let asset = Asset::of(name).ok_or_else(|| Problem::absent(format!("{name} is not compiled in")))?;
             return Ok(answer::asset(asset, &head.headers));
         }
-        if call == Call::Metrics {
-            let accept = head.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
-            return site.metrics(Format::accepted(accept.unwrap_or_default())).await;
-        }
-        site.answer(call).await
+        let accept = head.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+        site.answer(call, Format::accepted(accept.unwrap_or_default())).await
     };
     answered.await.unwrap_or_else(|problem| answer::refusal(&problem))
 }
@@ -67,7 +64,8 @@ async fn read(body: Incoming) -> Result<Vec<u8>, Problem> {
 }
 
 impl Site {
-    async fn answer(&self, call: Call) -> Result<Answer, Problem> {
+    /// What is answered to a call; metrics in `format`.
+    async fn answer(&self, call: Call, format: Format) -> Result<Answer, Problem> {
         match call {
             Call::Ask(request) => self.tell(request).await,
             Call::Status { counters } => {
@@ -82,7 +80,7 @@ impl Site {
                 let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
                 Ok(answer::json(status, &json!({ "healthy": reasons.is_empty(), "reasons": reasons })))
             }
-            Call::Metrics => self.metrics(Format::Text).await,
+            Call::Metrics => self.metrics(format).await,
             Call::History { span, by } => Ok(answer::json(StatusCode::OK, &self.series(span, by).await?)),
             Call::Report(span) => Ok(answer::json(StatusCode::OK, &self.report(span).await?)),
             Call::Asset(name) => Err(Problem::absent(format!("{name} is not compiled in"))),

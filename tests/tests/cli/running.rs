@@ -52,7 +52,16 @@ fn a_daemon_without_rules_or_devices_does_not_start() {
     let scratch = Scratch::new();
     let run_dir = scratch.path().join("run");
     let start = |arguments: &[&str]| {
-        let output = finish(netns.command(binary()).arg("run").args(arguments).arg("--run-dir").arg(&run_dir));
+        let output = finish(
+            netns
+                .command(binary())
+                .arg("run")
+                .args(arguments)
+                .arg("--run-dir")
+                .arg(&run_dir)
+                .arg("--state-dir")
+                .arg(scratch.path()),
+        );
         assert_eq!((output.stdout.as_str(), output.stderr.lines().count()), ("", 1), "{output:?}");
         assert!(!run_dir.exists(), "{arguments:?} left its run directory");
         output
@@ -76,7 +85,12 @@ fn one_run_directory_has_one_daemon_and_its_end_is_clean() {
     let mut first = Weir::start(&netns, ["--iface", "lo", "--service", "tiktok"]);
     let run_dir = first.run_dir().to_owned();
     let second = finish(
-        netns.command(binary()).args(["run", "--iface", "lo", "--service", "tiktok", "--run-dir"]).arg(&run_dir),
+        netns
+            .command(binary())
+            .args(["run", "--iface", "lo", "--service", "tiktok", "--run-dir"])
+            .arg(&run_dir)
+            .arg("--state-dir")
+            .arg(&run_dir),
     );
     let says = format!(
         "weir: weir is already running on {}; stop it with `weir stop`, or choose another --run-dir\n",
@@ -127,7 +141,8 @@ fn without_root_reading_works_and_the_rest_says_run_as_root() {
     assert_eq!((output.code, output.stderr), (1, says));
 
     let run_dir = scratch.path().join("run");
-    let start = ["run", "--iface", "lo", "--service", "tiktok", "--run-dir", run_dir.to_str().unwrap()];
+    let directory = run_dir.to_str().unwrap();
+    let start = ["run", "--iface", "lo", "--service", "tiktok", "--run-dir", directory, "--state-dir", directory];
     let output = as_nobody(&weir, &start);
     let says = format!(
         "weir: cannot use run directory {}: Permission denied (os error 13); run weir as root, or choose another \
@@ -248,6 +263,7 @@ fn a_daemon_whose_log_cannot_be_written_goes_on() {
     let full = || fs::File::options().write(true).open("/dev/full").unwrap();
     let mut command = netns.command(binary());
     command.args(["run", "--iface", "lo", "--service", "tiktok", "--run-dir"]).arg(scratch.path());
+    command.arg("--state-dir").arg(scratch.path().join("state"));
     let mut daemon = command.stdout(full()).stderr(full()).spawn().unwrap();
     let status = || finish(Command::new(binary()).args(["status", "--json", "--run-dir"]).arg(scratch.path()));
     wait_until(DEADLINE, "the daemon answers", || status().code == 0);

@@ -1,11 +1,13 @@
 //! Events cost the filter nothing that counts: a flood of drops is dropped as fast with them as without.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use serde_json::Value;
 use weir_tests::frame::frame;
 use weir_tests::lab::{DEADLINE, LAN_V4, LISTED_V4, MAC_LAN, MAC_ROUTER_LAN, Path, wait_until};
 use weir_tests::netns::Netns;
@@ -20,22 +22,24 @@ const ROUNDS: usize = 5;
 /// A generator that sends frames out of a device faster than a socket can.
 struct Generator {
     ebpf: Ebpf,
+    program: &'static str,
     context: [u32; 6],
     frame: Vec<u8>,
 }
 
 impl Generator {
-    fn new(netns: &Netns, device: &str, frame: Vec<u8>) -> Self {
+    /// `program` of the benchmark's object: `flood` for 256 clients, `forge` for 65,536.
+    fn new(netns: &Netns, device: &str, program: &'static str, frame: Vec<u8>) -> Self {
         let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT).unwrap();
-        let program: &mut Xdp = ebpf.program_mut("flood").unwrap().try_into().unwrap();
-        program.load().unwrap();
+        let flood: &mut Xdp = ebpf.program_mut(program).unwrap().try_into().unwrap();
+        flood.load().unwrap();
         // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, u32::try_from(frame.len()).unwrap(), 0, netns.index(device), 0, 0];
-        Self { ebpf, context, frame }
+        Self { ebpf, program, context, frame }
     }
 
     fn send(&mut self, netns: &Netns, count: u32) {
-        let program: &mut Xdp = self.ebpf.program_mut("flood").unwrap().try_into().unwrap();
+        let program: &mut Xdp = self.ebpf.program_mut(self.program).unwrap().try_into().unwrap();
         let context = self.context.map(u32::to_ne_bytes);
         netns.enter(|| {
             let options = TestRunOptions {
@@ -71,7 +75,7 @@ fn a_flood_is_dropped_as_fast_with_events_as_without_and_memory_stays_bounded() 
     let config = configuration(10);
     let weir = Weir::start(&path.router, ["-c", config.as_str()]);
     let listed = frame().macs(MAC_LAN, MAC_ROUTER_LAN).ipv4(LAN_V4, LISTED_V4).udp(443).payload(&[0; 18]).build();
-    let mut generator = Generator::new(&path.lan, "eth0", listed);
+    let mut generator = Generator::new(&path.lan, "eth0", "flood", listed);
     // By turns without events and with them: as fast as it goes, and a million a second.
     let (mut flat_out, mut paced) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     generator.send(&path.lan, FRAMES / 5);
@@ -121,4 +125,45 @@ fn a_flood_is_dropped_as_fast_with_events_as_without_and_memory_stays_bounded() 
     assert!(status["events"]["suppressed"].as_u64().unwrap() > 1_000_000);
     assert_eq!(status["clients"].as_array().unwrap().len(), 100, "of 256");
     assert_eq!(status["client_table"]["held"], 256);
+}
+
+#[test]
+fn forged_addresses_do_not_drive_out_a_real_client_and_every_packet_stays_in_the_books() {
+    let (path, scratch) = (Path::new(), Scratch::new());
+    path.wan.route("blackhole ::/0");
+    let text = "[[interface]]\nname = \"lan0\"\nattach = \"xdp-native\"\n\
+                [[rule]]\nname = \"tiktok\"\naction = \"block\"\nservices = [\"tiktok\"]\n";
+    let config = scratch.file("weir.toml", text).display().to_string();
+    let weir = Weir::start(&path.router, ["-c", config.as_str()]);
+    let from = |client: Ipv4Addr| {
+        frame().macs(MAC_LAN, MAC_ROUTER_LAN).ipv4(client, LISTED_V4).udp(443).payload(&[0; 18]).build()
+    };
+    let (socket, real) = (path.lan_socket(), from(LAN_V4));
+    let mut generator = Generator::new(&path.lan, "eth0", "forge", from(Ipv4Addr::new(172, 16, 0, 0)));
+    let begun = Instant::now();
+    let mut sent = 0;
+    for _ in 0..5 {
+        sent += socket.flood(&[&real], 100);
+        generator.send(&path.lan, 300_000);
+    }
+    let took = begun.elapsed().as_secs_f64();
+    let state = weir.run_dir().join("state").display().to_string();
+    let report = weir.verb(&["report", "--format", "json", "--state-dir", &state]).json();
+    let status = weir.status();
+    println!("{} in {took:.1} s", status["client_table"]);
+    let table = |field: &str| status["client_table"][field].as_u64().unwrap();
+    let cpus = thread::available_parallelism().unwrap().get() as f64;
+    let most = cpus * (513.0 + 500.0 * (took + 1.0));
+    let placed = table("held") + table("evicted");
+    assert!(placed as f64 <= most, "{placed} places were given, {most:.0} may be");
+    assert!(table("crowded") > 1_000_000, "most of 65,536 clients get no place");
+    let packets = |value: &Value| value["packets"].as_u64().unwrap();
+    let row = |client: &Value| {
+        let rows = report["clients"].as_array().unwrap();
+        rows.iter().find(|row| row["client"] == *client).map(|row| packets(&row["dropped"]))
+    };
+    assert_eq!(row(&"10.66.0.2".into()), Some(sent), "the real client has every packet");
+    assert!(row(&Value::Null).unwrap() > 1_000_000, "those without a place are told as such");
+    let clients: u64 = report["clients"].as_array().unwrap().iter().map(|row| packets(&row["dropped"])).sum();
+    assert_eq!((clients, packets(&report["totals"]["dropped"])), (weir.dropped().packets, weir.dropped().packets));
 }

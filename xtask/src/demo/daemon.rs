@@ -28,7 +28,12 @@ impl Daemon {
         let output = File::create(&log)?;
         let mut command = lab.command(Host::Router, weir);
         command.arg("run").args(DEVICES.iter().flat_map(|device| ["--iface", device]));
-        command.args(["--service", SERVICE, "--run-dir"]).arg(&run_dir);
+        // Not the default state directory: counters of an earlier demo would go on.
+        command
+            .args(["--service", SERVICE, "--run-dir"])
+            .arg(&run_dir)
+            .arg("--state-dir")
+            .arg(lab.directory.join("state"));
         let child = command.stdout(output.try_clone()?).stderr(output).spawn().context("cannot start weir")?;
         let mut daemon = Self { weir: weir.to_owned(), run_dir, log, child };
         let attached = wait_until(LIMIT, || {
