@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 use weir_tests::frame::frame;
 use weir_tests::http;
-use weir_tests::lab::{DEADLINE, LAN_V6, LISTED_V4, LISTED_V6, MAC_LAN, MAC_ROUTER_LAN, Path, wait_until};
+use weir_tests::lab::{
+    DEADLINE, LAN_V6, LISTED_V4, LISTED_V6, MAC_LAN, MAC_ROUTER_LAN, MAC_ROUTER_WAN, MAC_WAN, Path, wait_until,
+};
 use weir_tests::weir::{Scratch, Weir};
 
 fn figures(value: &Value) -> (u64, u64) {
@@ -42,6 +44,9 @@ fn every_way_to_ask_gives_the_same_totals() {
         send(&from().ipv4(address, Ipv4Addr::new(203, 0, 113, 1)).udp(53).build(), 5, &mut monitored);
     }
     send(&frame().macs(MAC_LAN, MAC_ROUTER_LAN).ipv6(LAN_V6, LISTED_V6).udp(443).build(), 13, &mut dropped);
+    let back = frame().macs(MAC_WAN, MAC_ROUTER_WAN).ipv4(LISTED_V4, Ipv4Addr::new(10, 66, 0, 12)).udp(443).build();
+    dropped.0 += path.wan_socket().flood(&[&back], 9);
+    dropped.1 += 9 * back.len() as u64;
     wait_until(DEADLINE, "everything is counted", || weir.dropped().packets == dropped.0);
     // The last packets passed behind the last that was dropped, or before: they are counted by now, too.
     wait_until(DEADLINE, "everything is counted", || figures(&weir.status()["monitored"]).0 == monitored.0);
@@ -68,7 +73,14 @@ fn every_way_to_ask_gives_the_same_totals() {
         assert!((before..=after).contains(&figures(&report["totals"]["seen"])), "{before:?} to {after:?}: {report:#}");
         let clients = report["clients"].as_array().unwrap();
         assert_eq!(clients.len(), 8);
-        assert_eq!(clients.iter().map(|row| figures(&row["dropped"]).0).sum::<u64>(), dropped.0);
+        for row in clients {
+            let expected = match row["client"].as_str().unwrap() {
+                "10.66.0.12" => 11 + 9,
+                "fd66::2" => 13,
+                _ => 11,
+            };
+            assert_eq!(figures(&row["dropped"]).0, expected, "{row}: the client is the end that is not listed");
+        }
     }
     let shown = by_api("/api/v1/status").json();
     assert_eq!(figures(&shown["dropped"]), dropped);
