@@ -67,7 +67,8 @@ pub struct Standing {
     pub config: Option<String>,
     /// The devices, by name.
     pub devices: BTreeMap<String, Hooked>,
-    /// The documents that rules were resolved from.
+    /// The documents that rules were resolved from. The history keeps them beside it: they change at times of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lists: Vec<ListVersion>,
     /// What of the rules is not in force, one line each.
     pub degraded: Vec<String>,

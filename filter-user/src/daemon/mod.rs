@@ -22,7 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
@@ -90,6 +90,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     // From here on it is enforced: what is written down must say so, however soon this process is killed.
     daemon.post();
     daemon.evidence.settle();
+    daemon.write_metrics();
 
     let socket = process::socket(&settings.run_dir);
     let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
@@ -101,7 +102,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     // The controller's clock: hosts are asked again a second after they answered, so a second is too coarse.
     let mut beat = interval(Duration::from_millis(250));
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut entry = interval(ENTRY);
+    let mut entry = interval_at(Instant::now() + ENTRY, ENTRY);
     entry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut trace = interval(Duration::from_millis(100));
     trace.set_missed_tick_behavior(MissedTickBehavior::Delay);

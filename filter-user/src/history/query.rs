@@ -1,12 +1,11 @@
 //! Questions to the history, and its answers. Plain values; the JSON of a [`Report`] is documented in docs/json.md.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::{Hooked, Standing};
+use crate::account::Standing;
 use crate::ruleset::RuleAction;
 use crate::tally::Tally;
 
@@ -220,49 +219,8 @@ pub struct Period {
     pub begin: i64,
     /// When it was last seen so, Unix seconds.
     pub end: i64,
-    /// How weir stood.
-    pub standing: Stood,
-}
-
-/// A [`Standing`] without its lists, which change at times of their own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stood {
-    /// weir's version.
-    pub version: String,
-    /// When the daemon started, Unix seconds.
-    pub started: i64,
-    /// Serial of the ruleset that was live; 0 where none was.
-    pub generation: u64,
-    /// Block rules only counted.
-    pub paused: bool,
-    /// SHA-256 of the configuration file.
-    pub config: Option<String>,
-    /// The devices, by name.
-    pub devices: BTreeMap<String, Hooked>,
-    /// What of the rules was not in force, one line each.
-    pub degraded: Vec<String>,
-}
-
-/// Lines about what is not in force that a period keeps: a source with hundreds of documents may fail as a whole.
-const DEGRADED: usize = 16;
-
-impl From<&Standing> for Stood {
-    fn from(standing: &Standing) -> Self {
-        let Standing { version, started, generation, paused, config, devices, degraded, lists: _ } = standing;
-        let mut kept: Vec<String> = degraded.iter().take(DEGRADED).cloned().collect();
-        if degraded.len() > DEGRADED {
-            kept.push(format!("and {} more", degraded.len() - DEGRADED));
-        }
-        Self {
-            version: version.clone(),
-            started: *started,
-            generation: *generation,
-            paused: *paused,
-            config: config.clone(),
-            devices: devices.clone(),
-            degraded: kept,
-        }
-    }
+    /// How weir stood, without its lists.
+    pub standing: Standing,
 }
 
 /// A document that rules were resolved from, and when.

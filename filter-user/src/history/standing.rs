@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
-use super::query::{ListInForce, Period, Stood};
+use super::query::{ListInForce, Period};
 use crate::account::{ListVersion, Standing};
 
 /// Seconds without a record after which nothing is claimed about what was between.
@@ -18,10 +18,22 @@ struct Last {
     started: Option<i64>,
 }
 
+/// Lines about what is not in force that a period keeps: a source with hundreds of documents may fail as a whole.
+const DEGRADED: usize = 16;
+
+/// What a period keeps: not the lists, which have rows of their own.
+fn kept(standing: &Standing) -> Standing {
+    let mut degraded: Vec<String> = standing.degraded.iter().take(DEGRADED).cloned().collect();
+    if standing.degraded.len() > DEGRADED {
+        degraded.push(format!("and {} more", standing.degraded.len() - DEGRADED));
+    }
+    Standing { degraded, lists: Vec::new(), ..standing.clone() }
+}
+
 /// Writes down how weir stands at the end of an interval.
 pub(super) fn stand(transaction: &Transaction<'_>, interval: &Range<i64>, standing: &Standing) -> rusqlite::Result<()> {
     // Text and numbers always have a JSON form.
-    let text = serde_json::to_string(&Stood::from(standing)).unwrap_or_default();
+    let text = serde_json::to_string(&kept(standing)).unwrap_or_default();
     let Range { start, end } = *interval;
     let (ended, begin) = match last(transaction)? {
         Some(last) if last.started == Some(standing.started) && (end - last.end).abs() <= SILENCE => {
@@ -46,7 +58,7 @@ fn last(connection: &Connection) -> rusqlite::Result<Option<Last>> {
     let query = "SELECT id, end, standing FROM period ORDER BY id DESC LIMIT 1";
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?));
     Ok(connection.query_row(query, [], row).optional()?.map(|(id, end, text)| {
-        let started = serde_json::from_str::<Stood>(&text).ok().map(|stood| stood.started);
+        let started = serde_json::from_str::<Standing>(&text).ok().map(|stood| stood.started);
         Last { id, end, text, started }
     }))
 }

@@ -162,10 +162,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::account::Hooked;
-    use crate::history::query::{
-        Balance, ClientRow, Counted, DeviceRow, Enforcement, Gap, HourRow, Period, RuleRow, Stood,
-    };
+    use crate::account::{Hooked, Standing};
+    use crate::history::query::{Balance, ClientRow, Counted, DeviceRow, Enforcement, Gap, HourRow, Period, RuleRow};
     use crate::ruleset::RuleAction;
     use crate::tally::Tally;
 
@@ -204,7 +202,8 @@ mod tests {
                 periods: vec![Period {
                     begin: 1_763_942_400,
                     end: 1_763_946_000,
-                    standing: Stood {
+                    standing: Standing {
+                        lists: vec![],
                         version: name(),
                         started: 1_763_942_000,
                         generation: 1,
