@@ -10,12 +10,12 @@ pub const ABI_VERSION: u32 = 3;
 
 /// Names of the maps, as the object declares them. The kernel keeps 15 characters.
 pub mod map {
-    /// Array, 1 element: the IPv4 root.
-    pub const ROOT4: &str = "ROOT4";
+    /// Array, 1 element: the IPv4 root. A section of the object: programs know its address, and need no lookup.
+    pub const ROOT4: &str = ".bss.root4";
     /// Array of 64 KiB elements: the IPv4 leaves.
     pub const LEAVES4: &str = "LEAVES4";
-    /// Array, 1 element: the IPv6 root.
-    pub const ROOT6: &str = "ROOT6";
+    /// As [`ROOT4`], IPv6.
+    pub const ROOT6: &str = ".bss.root6";
     /// Array of 64 KiB elements: the IPv6 leaves.
     pub const LEAVES6: &str = "LEAVES6";
     /// Array by set id: [`SetActions`](super::SetActions).

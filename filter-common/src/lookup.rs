@@ -28,19 +28,19 @@ pub const NODE_SLOTS: usize = 1 << 8;
 
 /// A root: slots by the address' top 16 bits.
 pub type Root = [u32; ROOT_SLOTS];
-/// A block of IPv4 leaves. Chunk of `n` ranges: `n` first addresses (low 16 bits), then `n` slots, low half first.
-/// Node: 256 slots, low half first.
-pub type Block4 = [u16; BLOCK_BYTES / 2];
-/// A block of IPv6 leaves. Narrow chunk of `n` ranges: `n` words, each with a first address' 32 bits that matter (see
-/// [`narrow_shift`]) in the high half and its slot in the low one, so that the slot comes with the last probe. Wide chunk:
-/// `n` first addresses (64 bits), then `n` slots, two in a word, the even one in the low half. Node: 256 slots, likewise.
-pub type Block6 = [u64; BLOCK_BYTES / 8];
+
+/// A block of leaves. A node is 256 slots. A chunk of `n` ranges is, in an IPv4 table, `n` first addresses (their low 16
+/// bits, two in a word, the even one in the low half), then `n` slots. In an IPv6 table a narrow one is `n` pairs of a
+/// first address' 32 bits that matter ([`narrow_shift`]) and its slot, so that the slot comes with the last probe; a wide
+/// one is `n` first addresses (64 bits, high half first), then `n` slots.
+pub type Block = [u32; BLOCK_WORDS];
+/// Words in a block of leaves.
+pub const BLOCK_WORDS: usize = BLOCK_BYTES / 4;
 
 /// Leaves are addressed in units of this many bytes.
 pub const UNIT_BYTES: usize = 16;
 const UNITS_PER_BLOCK: usize = BLOCK_BYTES / UNIT_BYTES;
-const WORDS_PER_UNIT_V4: usize = UNIT_BYTES / 2;
-const WORDS_PER_UNIT_V6: usize = UNIT_BYTES / 8;
+const WORDS_PER_UNIT: usize = UNIT_BYTES / 4;
 
 /// The id of the empty set: the address is in no rule.
 pub const UNLISTED: u32 = 0;
@@ -122,52 +122,50 @@ impl Slot {
         self.value() / UNITS_PER_BLOCK as u32
     }
 
-    /// Place in the block, in units.
+    /// Its first word in the block.
     #[inline(always)]
-    const fn unit(self) -> usize {
-        self.value() as usize % UNITS_PER_BLOCK
+    const fn start(self) -> usize {
+        self.value() as usize % UNITS_PER_BLOCK * WORDS_PER_UNIT
     }
 }
 
 /// Reads of the tables. References, never values: an `Option<u32>` across a branch does not pass the verifier.
 pub trait Tables {
     /// The IPv4 root.
-    fn root4(&self) -> Option<&Root>;
+    fn root4(&self) -> &Root;
     /// The IPv6 root.
-    fn root6(&self) -> Option<&Root>;
+    fn root6(&self) -> &Root;
     /// The IPv4 leaves' block number `block`.
-    fn block4(&self, block: u32) -> Option<&Block4>;
+    fn block4(&self, block: u32) -> Option<&Block>;
     /// The IPv6 leaves' block number `block`.
-    fn block6(&self, block: u32) -> Option<&Block6>;
+    fn block6(&self, block: u32) -> Option<&Block>;
 }
 
 /// The set that an IPv4 address, in host order, belongs to.
 #[inline(always)]
 pub fn set_of_v4<T: Tables + ?Sized>(tables: &T, address: u32) -> u32 {
-    let Some(root) = tables.root4() else { return UNLISTED };
-    let mut slot = Slot(root[(address >> 16) as usize]);
+    let mut slot = Slot(tables.root4()[(address >> 16) as usize]);
     if slot.is_node() {
         let Some(block) = tables.block4(slot.block()) else { return UNLISTED };
-        slot = slot4(block, slot.unit() * WORDS_PER_UNIT_V4 + 2 * (address >> 8 & 0xff) as usize);
+        slot = Slot(word(block, slot.start() + (address >> 8 & 0xff) as usize));
     }
     if slot.is_final() {
         return slot.value();
     }
     let Some(block) = tables.block4(slot.block()) else { return UNLISTED };
-    let start = slot.unit() * WORDS_PER_UNIT_V4;
+    let (start, ranges) = (slot.start(), slot.ranges());
     let key = u64::from(address & 0xffff);
-    let at = position::<{ CHUNK_RANGES.ilog2() }>(slot.ranges(), |index| {
-        let first = u64::from(block[(start + index) % block.len()]);
-        (key + (1 << 16) - first) >> 16
+    let at = position::<ROUNDS>(ranges, |index| {
+        let pair = u64::from(word(block, start + index / 2));
+        (key + (1 << 16) - (pair >> (16 * (index % 2)) & 0xffff)) >> 16
     });
-    slot4(block, start + slot.ranges() + 2 * at).value()
+    Slot(word(block, start + ranges.div_ceil(2) + at)).value()
 }
 
+/// Word `at` of a block. What is beyond its end is never asked for: the builder keeps a leaf inside one block.
 #[inline(always)]
-fn slot4(block: &Block4, at: usize) -> Slot {
-    let low = block[at % block.len()];
-    let high = block[(at + 1) % block.len()];
-    Slot(u32::from(low) | (u32::from(high) << 16))
+const fn word(block: &Block, at: usize) -> u32 {
+    block[at % BLOCK_WORDS]
 }
 
 /// The last of `ranges` sorted ranges, 1 to 2^`ROUNDS`, that starts at or below the key. `reached(index)` is 1 where range
@@ -175,13 +173,10 @@ fn slot4(block: &Block4, at: usize) -> Slot {
 ///
 /// `reached` is a number because it is multiplied: LLVM turns a selection by a comparison back into a branch.
 #[inline(always)]
-pub(crate) fn position<const ROUNDS: u32>(ranges: usize, reached: impl Fn(usize) -> u64) -> usize {
-    let (mut at, mut left) = (0, ranges);
-    let mut round = 0;
-    while round < ROUNDS {
-        if left < 2 {
-            break;
-        }
+pub(crate) fn position<const ROUNDS: u64>(ranges: usize, reached: impl Fn(usize) -> u64) -> usize {
+    let (mut at, mut left, mut round) = (0, ranges, 0);
+    // 64 bits, as everything here: BPF has no other registers, and clears the upper half of shorter numbers again and again.
+    while left > 1 && round < ROUNDS {
         let half = left / 2;
         at += half * reached(at + half) as usize;
         left -= half;
@@ -190,12 +185,14 @@ pub(crate) fn position<const ROUNDS: u32>(ranges: usize, reached: impl Fn(usize)
     at
 }
 
+/// Rounds of a search in a chunk.
+const ROUNDS: u64 = CHUNK_RANGES.ilog2() as u64;
+
 /// The set that an IPv6 address, as its high and low 64 bits in host order, belongs to.
 #[inline(always)]
 pub fn set_of_v6<T: Tables + ?Sized>(tables: &T, address: [u64; 2]) -> u32 {
     let [high, low] = address;
-    let Some(root) = tables.root6() else { return UNLISTED };
-    let slot = Slot(root[(high >> 48) as usize]);
+    let slot = Slot(tables.root6()[(high >> 48) as usize]);
     let slot = descend::<T, LEVELS_HIGH>(tables, slot, high, SHIFT_HIGH);
     if slot.is_final() {
         return slot.value();
@@ -206,32 +203,34 @@ pub fn set_of_v6<T: Tables + ?Sized>(tables: &T, address: [u64; 2]) -> u32 {
 /// Follows at most `LEVELS` nodes and one chunk from `slot`. `shift` is the place of the first node's byte in `key`.
 #[inline(always)]
 fn descend<T: Tables + ?Sized, const LEVELS: u32>(tables: &T, slot: Slot, key: u64, shift: u32) -> Slot {
-    let (mut slot, mut shift, mut level) = (slot, shift, 0);
-    while level < LEVELS {
+    let (mut slot, mut shift, mut level) = (slot, u64::from(shift), 0_u64);
+    while level < LEVELS as u64 {
         if !slot.is_node() {
             break;
         }
-        let Some(block) = tables.block6(slot.block()) else { return Slot::set(UNLISTED) };
-        slot = Slot(half6(block, slot.unit() * WORDS_PER_UNIT_V6, (key >> shift & 0xff) as usize));
+        let Some(block) = tables.block6(slot.block()) else {
+            return Slot::set(UNLISTED);
+        };
+        slot = Slot(word(block, slot.start() + (key >> shift & 0xff) as usize));
         shift = shift.wrapping_sub(8) & 63;
         level += 1;
     }
     if slot.is_final() {
         return slot;
     }
-    let Some(block) = tables.block6(slot.block()) else { return Slot::set(UNLISTED) };
-    let start = slot.unit() * WORDS_PER_UNIT_V6;
-    let ranges = slot.ranges();
+    let Some(block) = tables.block6(slot.block()) else {
+        return Slot::set(UNLISTED);
+    };
+    let (start, ranges) = (slot.start(), slot.ranges());
     if slot.is_wide() {
-        let at =
-            position::<{ CHUNK_RANGES.ilog2() }>(ranges, |index| reached(key, block[(start + index) % block.len()]));
-        return Slot(half6(block, start + ranges, at));
+        let at = position::<ROUNDS>(ranges, |index| {
+            reached(key, [word(block, start + 2 * index), word(block, start + 2 * index + 1)])
+        });
+        return Slot(word(block, start + 2 * ranges + at));
     }
-    let narrow = key >> narrow_shift(shift) & 0xffff_ffff;
-    let at = position::<{ CHUNK_RANGES.ilog2() }>(ranges, |index| {
-        (narrow + (1 << 32) - (block[(start + index) % block.len()] >> 32)) >> 32
-    });
-    Slot(block[(start + at) % block.len()] as u32)
+    let narrow = (key >> narrow_shift(shift as u32) & 0xffff_ffff) + (1 << 32);
+    let at = position::<ROUNDS>(ranges, |index| (narrow - u64::from(word(block, start + 2 * index))) >> 32);
+    Slot(word(block, start + 2 * at + 1))
 }
 
 /// How far right an address' half is shifted before a narrow chunk is searched. `shift` is the place of the byte that
@@ -243,21 +242,14 @@ pub const fn narrow_shift(shift: u32) -> u32 {
     shift.saturating_sub(24)
 }
 
-/// 1 where `key >= first`, else 0. In two halves of 32 bits, as sums that cannot overflow.
+/// 1 where `key >= first`, which is given as its high and low half, else 0. As sums that cannot overflow.
 #[inline(always)]
-fn reached(key: u64, first: u64) -> u64 {
+fn reached(key: u64, first: [u32; 2]) -> u64 {
     const ONE: u64 = 1 << 32;
     let (key_high, key_low) = (key >> 32, key & (ONE - 1));
-    let (first_high, first_low) = (first >> 32, first & (ONE - 1));
+    let [first_high, first_low] = first.map(u64::from);
     let high_reached = (key_high + ONE - first_high) >> 32;
     let high_passed = (first_high + ONE - key_high) >> 32 ^ 1;
     let low_reached = (key_low + ONE - first_low) >> 32;
     high_reached & (high_passed | low_reached)
-}
-
-/// The 32-bit item `index` of those that start at word `start`.
-#[inline(always)]
-fn half6(block: &Block6, start: usize, index: usize) -> u32 {
-    let word = block[(start + index / 2) % block.len()];
-    (word >> (32 * (index % 2))) as u32
 }

@@ -90,7 +90,7 @@ impl ClassTable {
     pub fn class_of(&self, key: Key) -> u32 {
         // Masked, because the verifier wants a bound and a 32-bit JIT no division.
         let runs = self.runs as usize % (2 * MAX_RUNS);
-        let at = position::<{ MAX_RUNS.ilog2() }>(runs, |run| reached(key, self.starts[run % MAX_RUNS]));
+        let at = position::<{ MAX_RUNS.ilog2() as u64 }>(runs, |run| reached(key, self.starts[run % MAX_RUNS]));
         u32::from(self.classes[at % MAX_RUNS])
     }
 }

@@ -1,5 +1,6 @@
 //! The maps, and the ruleset as the decision reads it from them. Layouts are `filter_common`'s; sizes come at load.
 
+use core::cell::UnsafeCell;
 use core::hint::black_box;
 
 use aya_ebpf::Global;
@@ -10,20 +11,16 @@ use aya_ebpf::macros::btf_map;
 use filter_common::abi::{Client, ClientKey, Count, Event, Hit, Hits, LastDecision, Meter, Ports, Seen, SetActions};
 use filter_common::decide::{Decision, Reason, Ruleset};
 use filter_common::frame::Frame;
-use filter_common::lookup::{Block4, Block6, Root, Tables};
+use filter_common::lookup::{Block, Root, Tables};
 use filter_common::meter;
 use filter_common::scope::{ClassTable, Dimension, Scopes, Words};
 
 // Not BPF_F_RDONLY_PROG: on a frozen map with that flag and more than one element the verifier refuses every read at a
 // constant offset (`bpf_map_direct_read` fails, kernel/bpf/verifier.c). User space freezes the maps; no code here writes.
 #[btf_map]
-static ROOT4: Array<Root, 1> = Array::new();
+static LEAVES4: Array<Block, 1> = Array::new();
 #[btf_map]
-static LEAVES4: Array<Block4, 1> = Array::new();
-#[btf_map]
-static ROOT6: Array<Root, 1> = Array::new();
-#[btf_map]
-static LEAVES6: Array<Block6, 1> = Array::new();
+static LEAVES6: Array<Block, 1> = Array::new();
 #[btf_map]
 static SETS: Array<SetActions, 1> = Array::new();
 #[btf_map]
@@ -48,6 +45,41 @@ static METERS: PerCpuArray<Meter, 1> = PerCpuArray::new();
 static HIT: PerCpuArray<Hit, 1> = PerCpuArray::new();
 #[btf_map]
 static LAST: Array<LastDecision, 1> = Array::new();
+
+/// A part of the object's zeroed memory, which is a map to the kernel: its address is in the program.
+#[repr(transparent)]
+struct Zeroed<T>(UnsafeCell<T>);
+
+#[expect(unsafe_code, reason = "user space writes it, before a program runs")]
+// SAFETY: it is read only.
+unsafe impl<T> Sync for Zeroed<T> {}
+
+impl<T> Zeroed<T> {
+    #[inline(always)]
+    fn get(&self) -> &T {
+        #[expect(unsafe_code, reason = "user space writes it, before a program runs")]
+        // SAFETY: nothing here writes it, and user space has frozen it.
+        unsafe {
+            &*self.0.get()
+        }
+    }
+}
+
+macro_rules! root {
+    ($name:ident, $section:literal) => {
+        #[expect(
+            unsafe_code,
+            reason = "the section's name is the map's, and no other module may be thought to write it"
+        )]
+        // SAFETY: nothing else in the object is in this section or has this name.
+        #[unsafe(link_section = $section)]
+        #[unsafe(no_mangle)]
+        static $name: Zeroed<Root> = Zeroed(UnsafeCell::new([0; _]));
+    };
+}
+
+root!(ROOT4, ".bss.root4");
+root!(ROOT6, ".bss.root6");
 
 // Constants of one load: the verifier knows their values and drops the branches they close.
 #[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
@@ -84,22 +116,22 @@ pub(crate) struct Maps;
 
 impl Tables for Maps {
     #[inline(always)]
-    fn root4(&self) -> Option<&Root> {
-        ROOT4.get(0)
+    fn root4(&self) -> &Root {
+        ROOT4.get()
     }
 
     #[inline(always)]
-    fn root6(&self) -> Option<&Root> {
-        ROOT6.get(0)
+    fn root6(&self) -> &Root {
+        ROOT6.get()
     }
 
     #[inline(always)]
-    fn block4(&self, block: u32) -> Option<&Block4> {
+    fn block4(&self, block: u32) -> Option<&Block> {
         LEAVES4.get(block)
     }
 
     #[inline(always)]
-    fn block6(&self, block: u32) -> Option<&Block6> {
+    fn block6(&self, block: u32) -> Option<&Block> {
         LEAVES6.get(block)
     }
 }

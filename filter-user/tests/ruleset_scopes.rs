@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use filter_common::abi::SetActions;
 use filter_common::decide::{self, Reason};
-use filter_common::lookup::{Block4, Block6, Root, Tables};
+use filter_common::lookup::{self, Root, Tables};
 use filter_common::scope::{ClassTable, Dimension, Scopes, Words};
 use ipnet::IpNet;
 use oracle::{DEVICES, Sighting, Stated, Stating, decided};
@@ -117,7 +117,7 @@ proptest! {
         guard_v4 in vec(Just((0x4712_0100_u32, 0x4712_0107)), 0..2),
         met in vec((sightings(), any::<Index>(), any::<Index>()), 200),
     ) {
-        let stating = Stating { rules, guard_v4, guard_v6: Vec::new() };
+        let stating = Stating { rules, guard_v4, ..Stating::default() };
         let mut sets = Sets::default();
         let ruleset = stating.compile(&mut sets);
         let clients = clients();
@@ -352,19 +352,19 @@ fn rules_without_scopes_make_no_tables_and_change_nothing() {
 struct Watched<'a>(&'a Ruleset, Cell<u32>);
 
 impl Tables for Watched<'_> {
-    fn root4(&self) -> Option<&Root> {
+    fn root4(&self) -> &Root {
         self.0.root4()
     }
 
-    fn root6(&self) -> Option<&Root> {
+    fn root6(&self) -> &Root {
         self.0.root6()
     }
 
-    fn block4(&self, block: u32) -> Option<&Block4> {
+    fn block4(&self, block: u32) -> Option<&lookup::Block> {
         self.0.block4(block)
     }
 
-    fn block6(&self, block: u32) -> Option<&Block6> {
+    fn block6(&self, block: u32) -> Option<&lookup::Block> {
         self.0.block6(block)
     }
 }

@@ -6,7 +6,7 @@ mod oracle;
 
 use filter_common::lookup::{BLOCK_BYTES, Slot, UNIT_BYTES};
 use oracle::{Range, Sighting, Stated, Stating, decided};
-use weir::ruleset::table::{Table4, Table6};
+use weir::ruleset::table::{Budget, Table};
 use weir::ruleset::{RuleAction, RuleDirection, Ruleset, Scope, Sets};
 
 /// What a table is made of.
@@ -27,6 +27,7 @@ struct Shape {
 const NODE: u32 = 1 << 23;
 const WIDE: u32 = 1 << 22;
 const UNITS: usize = BLOCK_BYTES / UNIT_BYTES;
+const WORDS: usize = UNIT_BYTES / 4;
 
 /// Block and place in it, in units.
 fn place(slot: u32) -> (usize, usize) {
@@ -40,7 +41,7 @@ fn count(nodes: &mut Vec<u32>, level: usize) {
 }
 
 impl Shape {
-    fn of_v4(table: &Table4) -> Self {
+    fn of_v4(table: &Table) -> Self {
         let mut shape = Self::default();
         for &slot in table.root.iter() {
             if slot & NODE == 0 {
@@ -49,14 +50,14 @@ impl Shape {
             }
             count(&mut shape.nodes, 0);
             let (block, unit) = place(slot);
-            for pair in table.blocks[block][unit * 8..][..512].chunks(2) {
-                shape.chunk(u32::from(pair[0]) | u32::from(pair[1]) << 16);
+            for &slot in &table.blocks[block][unit * WORDS..][..256] {
+                shape.chunk(slot);
             }
         }
         shape
     }
 
-    fn of_v6(table: &Table6) -> Self {
+    fn of_v6(table: &Table) -> Self {
         let mut shape = Self::default();
         for &slot in table.root.iter() {
             shape.walk(table, slot, 0, false);
@@ -70,18 +71,15 @@ impl Shape {
         }
     }
 
-    fn walk(&mut self, table: &Table6, slot: u32, level: usize, low: bool) {
+    fn walk(&mut self, table: &Table, slot: u32, level: usize, low: bool) {
         if slot == Slot::set(slot & (WIDE - 1)).0 {
             return;
         }
         let (block, unit) = place(slot);
-        let words = &table.blocks[block][unit * 2..];
-        let halves = |words: &[u64], length: usize| -> Vec<u32> {
-            words.iter().flat_map(|&word| [word as u32, (word >> 32) as u32]).take(length).collect()
-        };
+        let words = &table.blocks[block][unit * WORDS..];
         if slot & NODE != 0 {
             count(if low { &mut self.low_nodes } else { &mut self.nodes }, level);
-            for slot in halves(words, 256) {
+            for &slot in &words[..256] {
                 self.walk(table, slot, level + 1, low);
             }
             return;
@@ -93,12 +91,8 @@ impl Shape {
             return;
         }
         // A narrow chunk holds each slot beside its range's first address, a wide one behind all of them.
-        let slots = if slot & WIDE != 0 {
-            halves(&words[ranges..], ranges)
-        } else {
-            words.iter().take(ranges).map(|&word| word as u32).collect()
-        };
-        for slot in slots {
+        let (first, step) = if slot & WIDE != 0 { (2 * ranges, 1) } else { (1, 2) };
+        for &slot in words[first..].iter().step_by(step).take(ranges) {
             self.split += u32::from(slot != slot & (WIDE - 1));
             self.walk(table, slot, 0, true);
         }
@@ -112,10 +106,16 @@ fn stating(v4: Vec<Range<u32>>, v6: Vec<Range<u128>>) -> Stating {
 
 /// Compiles, and compares every border address with the linear scan, as source and as destination.
 fn checked(stating: &Stating) -> Ruleset {
+    checked_at(stating, stating.budget, 1)
+}
+
+/// Likewise within `budget`, every `step`th address.
+fn checked_at(stating: &Stating, budget: Budget, step: usize) -> Ruleset {
     let mut sets = Sets::default();
+    let stating = Stating { budget, ..stating.clone() };
     let ruleset = stating.compile(&mut sets);
     for borders in [stating.borders_v4(), stating.borders_v6()] {
-        for (at, &address) in borders.iter().enumerate() {
+        for (at, &address) in borders.iter().enumerate().step_by(step) {
             // The packet's other address: far away, so that all pairings of sets come up.
             let other = borders[(at * 7 + 3) % borders.len()];
             let met = Sighting::of(address, other);
@@ -179,11 +179,39 @@ fn touching_ranges_of_one_rule_are_one_and_of_two_rules_are_two() {
 }
 
 #[test]
-fn a_chunk_gives_way_to_a_node_above_32_ranges_in_a_16() {
-    let shape = checked_v4(singles_v4(NET4 + 1, 2000, 15));
-    assert_eq!((shape.longest, shape.nodes.len()), (31, 0));
-    let shape = checked_v4(singles_v4(NET4 + 1, 2000, 16));
-    assert_eq!((shape.longest, shape.nodes), (3, vec![1]), "33 ranges: a node, and a short chunk for each /24");
+fn chunks_give_way_to_nodes_where_they_are_long_and_the_later_the_less_memory_there_is() {
+    // Bytes in which nodes fit, and the ranges of a /16 from which on there is one. 64 nodes take a block.
+    for (budget, least) in [(Budget::MOST, 3), (Budget(0), 257)] {
+        let shape = |count| {
+            let list = Stating { budget, ..stating(singles_v4(NET4 + 1, 400, count), Vec::new()) };
+            Shape::of_v4(&checked(&list).tables.v4)
+        };
+        assert_eq!(shape(least / 2).nodes, [1], "{budget:?}");
+        if least > 3 {
+            assert_eq!((shape(least / 2 - 1).longest, shape(least / 2 - 1).nodes.len()), (least - 2, 0), "{budget:?}");
+        }
+    }
+}
+
+#[test]
+fn a_table_takes_the_fastest_shape_that_its_budget_has_room_for() {
+    // In each of 1,024 /16s as many ranges as it takes to tell the shapes apart: 3, 17, 65, 257.
+    let list: Vec<_> =
+        (0..1024).flat_map(|at| singles_v4(at << 16 | 1, 500, [1, 8, 32, 128][at as usize % 4])).collect();
+    let bytes = |budget| {
+        let ruleset = checked_at(&stating(list.clone(), Vec::new()), budget, 97);
+        let nodes = Shape::of_v4(&ruleset.tables.v4).nodes.first().copied().unwrap_or(0);
+        (nodes, ruleset.tables.v4.bytes())
+    };
+    let (nodes, most) = bytes(Budget::MOST);
+    assert_eq!(nodes, 1024);
+    let mut last = most;
+    for fewer in [768, 512, 256] {
+        let (nodes, now) = bytes(Budget(last - 1));
+        assert!(nodes == fewer && now < last, "{nodes} nodes, {now} bytes after {last}");
+        last = now;
+    }
+    assert_eq!(bytes(Budget(0)), (256, last), "no room at all: the smallest");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use weir::datapath::publish::{Datapath, Wanted};
 use weir::network;
 use weir::process::RunDir;
 use weir::ruleset::parts::Copies;
+use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Sets, compile, resolve};
 use weir_tests::echo::{tcp_echo, udp_echo};
 use weir_tests::frame::{TPID_8021AD, frame};
@@ -68,7 +69,7 @@ impl Library {
     fn publish(&mut self, router: &Netns, rules: &str) {
         let config = Config::parse(File::new("test.toml"), rules.as_bytes(), Catalog::embedded()).unwrap();
         let rules = resolve(&config, &Copies::new()).unwrap().rules();
-        let ruleset = compile(&rules, &Guard::default(), &mut self.sets, &BTreeMap::new()).unwrap();
+        let ruleset = compile(&rules, &Guard::default(), &mut self.sets, &BTreeMap::new(), Budget::MOST).unwrap();
         let refusals = router.enter(|| {
             let staged = self.datapath.stage(&ruleset, &self.wanted).unwrap();
             self.datapath.publish(staged, &self.wanted).unwrap()

@@ -13,6 +13,7 @@ use crate::config::{
 use crate::controller::ConfigText;
 use crate::network;
 use crate::prefix::Asn;
+use crate::process;
 use crate::report;
 use crate::ruleset::parts::Copies;
 use crate::ruleset::{self, Guard, Host, Resolved, Rule, RuleAction, Ruleset, Sets};
@@ -79,7 +80,7 @@ impl Known {
         let rules = resolved.rules();
         let mut sets = Sets::default();
         let devices = network::indices().context("cannot list the network devices")?;
-        let compiled = ruleset::compile(&rules, &guard, &mut sets, &devices)?;
+        let compiled = ruleset::compile(&rules, &guard, &mut sets, &devices, process::budget())?;
         Ok(Self { resolved, guard, rules, sets, compiled, copies })
     }
 }

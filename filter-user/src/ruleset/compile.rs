@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 use filter_common::abi::SetActions;
-use filter_common::lookup::{Block4, Block6, Root, Tables, UNLISTED};
+use filter_common::lookup::{Block, Root, Tables, UNLISTED};
 use filter_common::scope::{ClassTable, Dimension, Scopes, Words};
 use filter_common::{decide, lookup};
 
 use super::narrow::{ScopeError, ScopeTables, narrow};
 use super::scope::Scope;
 use super::sets::{RuleIdentity, Sets, TooManySets};
-use super::table::{Boundary, HostTables, TableFull};
+use super::table::{Boundary, Budget, HostTables, TableFull};
 use crate::prefix::{Address, AddressSet};
 
 /// One rule, its lists resolved to addresses. The rules of one ruleset have distinct identities.
@@ -65,17 +65,19 @@ pub struct Ruleset {
 }
 
 /// Compiles `rules`. Set ids come from `sets`, which grows by the combinations it has not seen. `devices`: the index of
-/// each device that there is; a device that scopes name and that is not among them holds no packet.
+/// each device that there is; a device that scopes name and that is not among them holds no packet. `budget`: what each
+/// family's table may take before it is made smaller and slower.
 pub fn compile(
     rules: &[Rule],
     guard: &Guard,
     sets: &mut Sets,
     devices: &BTreeMap<String, u32>,
+    budget: Budget,
 ) -> Result<Ruleset, CompileError> {
     let ids: Vec<u32> = rules.iter().map(|rule| sets.rule_id(&rule.identity)).collect();
     let v4 = flatten(ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.v4)), &guard.v4, sets)?;
     let v6 = flatten(ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.v6)), &guard.v6, sets)?;
-    let tables = HostTables::build(&v4, &v6)?;
+    let tables = HostTables::build(&v4, &v6, budget)?;
     let listed = v4.iter().map(|range| range.1).chain(v6.iter().map(|range| range.1));
     let limits = ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.scope));
     let (scopes, rows) = narrow(limits, devices, listed, sets)?;
@@ -152,19 +154,19 @@ impl Holding {
 }
 
 impl Tables for Ruleset {
-    fn root4(&self) -> Option<&Root> {
+    fn root4(&self) -> &Root {
         self.tables.root4()
     }
 
-    fn root6(&self) -> Option<&Root> {
+    fn root6(&self) -> &Root {
         self.tables.root6()
     }
 
-    fn block4(&self, block: u32) -> Option<&Block4> {
+    fn block4(&self, block: u32) -> Option<&Block> {
         self.tables.block4(block)
     }
 
-    fn block6(&self, block: u32) -> Option<&Block6> {
+    fn block6(&self, block: u32) -> Option<&Block> {
         self.tables.block6(block)
     }
 }

@@ -134,6 +134,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::ruleset::table::Budget;
     use crate::ruleset::{Guard, RuleDirection, RuleIdentity, Scope, Sets, compile};
 
     fn rule(name: &str, action: RuleAction, direction: RuleDirection, prefix: &str) -> Rule {
@@ -144,7 +145,7 @@ mod tests {
     }
 
     fn of(rules: &[Rule]) -> (Vec<Probe>, Vec<String>) {
-        let ruleset = compile(rules, &Guard::default(), &mut Sets::default(), &BTreeMap::new()).unwrap();
+        let ruleset = compile(rules, &Guard::default(), &mut Sets::default(), &BTreeMap::new(), Budget::MOST).unwrap();
         probes(rules, &ruleset)
     }
 

@@ -1,9 +1,9 @@
 //! Builds the prefix tables that `filter_common::lookup` searches. Must not know rules: it sees ranges and set ids.
 //!
 //! Memory: a root of 256 KiB a family, and for each range 6 bytes (IPv4), 8 bytes (IPv6) or 12 (IPv6 chunks with rules
-//! longer than four bytes below their slot), plus 1 KiB for each node. A table is first built with nodes over short
-//! chunks, which is fast to search; where that takes more than [`GENEROUS_BYTES`], it is built again with nodes only
-//! where a chunk cannot hold the ranges, so that nodes add at most 4 bytes a range and level whatever the list.
+//! longer than four bytes below their slot), plus 1 KiB for each node. A table is first built with nodes wherever they
+//! make it faster to search; where that takes more than its [`Budget`], with fewer, and at last with nodes only where a
+//! chunk cannot hold the ranges, so that nodes add at most 4 bytes a range and level whatever the list.
 //!
 //! Whatever the list, such a frugal table takes at most 20 bytes a range (IPv4) or 52 (IPv6; 60 below a /64), and what
 //! is unused at the ends of blocks (2-3 %): a chunk is rounded up to 16 bytes and begins with a range cut at its slot's
@@ -13,16 +13,9 @@
 use std::fmt;
 
 use filter_common::lookup::{
-    BLOCK_BYTES, Block4, Block6, CHUNK_RANGES, MAX_UNITS, NODE_SLOTS, Root, SHIFT_HIGH, SHIFT_LOW, Slot, Tables,
+    BLOCK_BYTES, BLOCK_WORDS, Block, CHUNK_RANGES, MAX_UNITS, NODE_SLOTS, Root, SHIFT_HIGH, SHIFT_LOW, Slot, Tables,
     UNIT_BYTES, narrow_shift,
 };
-
-/// What a table may take in the kernel before its builder saves on nodes.
-pub const GENEROUS_BYTES: usize = 8 << 20;
-/// Ranges above which a chunk gives way to a node, while memory is no concern. An IPv6 range takes more bytes, so fewer of
-/// them fill a cache line.
-const NODE_ABOVE_V4: usize = 32;
-const NODE_ABOVE_V6: usize = 16;
 
 /// Where a run of addresses with one set starts. A table is built from a list of them: sorted, the first at address 0.
 pub type Boundary<A> = (A, u32);
@@ -35,189 +28,214 @@ pub struct TableFull {
     pub family: &'static str,
 }
 
-/// Leaves under construction: `W` is the word a block is made of.
-struct Leaves<W, const WORDS: usize> {
-    blocks: Vec<Box<[W; WORDS]>>,
+/// What a family's table may take in the kernel, in bytes, before its builder saves memory at the cost of time. While a
+/// ruleset is replaced, its tables and those of the next one are there at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget(pub usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::MOST
+    }
+}
+
+impl Budget {
+    /// Room for the fastest table of every prefix on the Internet.
+    pub const MOST: Self = Self(20_000_000);
+
+    /// For a machine with `memory` bytes: a 64th of it, at most [`Budget::MOST`].
+    #[must_use]
+    pub fn of_machine(memory: u64) -> Self {
+        let share = usize::try_from(memory / 64).unwrap_or(usize::MAX);
+        Self(share.min(Self::MOST.0))
+    }
+}
+
+/// The shapes of a table, the fastest first: the number of ranges in a chunk above which it gives way to a node. The last
+/// takes no more nodes than it must.
+const NODE_ABOVE_V4: [usize; 4] = [1, 8, 32, CHUNK_RANGES];
+/// Likewise. Below an IPv6 root nodes branch little and lie deep: they pay only where chunks are long.
+const NODE_ABOVE_V6: [usize; 2] = [32, CHUNK_RANGES];
+
+/// The table of one family.
+#[derive(Clone)]
+pub struct Table {
+    /// Slots by the top 16 bits.
+    pub root: Box<Root>,
+    /// The leaves.
+    pub blocks: Vec<Box<Block>>,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Table {{ {} bytes }}", self.bytes())
+    }
+}
+
+impl Table {
+    /// What it takes in the kernel, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        // A map has one element at least.
+        size_of::<Root>() + self.blocks.len().max(1) * BLOCK_BYTES
+    }
+
+    /// The fastest of `shapes` that `budget` has room for, or else the last.
+    fn fit(
+        shapes: &[usize],
+        budget: Budget,
+        family: &'static str,
+        build: impl Fn(Leaves) -> Result<Self, TableFull>,
+    ) -> Result<Self, TableFull> {
+        let affordable = budget.0.saturating_sub(size_of::<Root>()) / BLOCK_BYTES;
+        let leaves = |node_above, limit| Leaves { blocks: Vec::new(), free: BLOCK_WORDS, family, node_above, limit };
+        let (last, others) = shapes.split_last().unwrap_or((&CHUNK_RANGES, &[]));
+        let mut fast = others.iter().map(|&node_above| build(leaves(node_above, affordable)));
+        fast.find_map(Result::ok).map_or_else(|| build(leaves(*last, MAX_BLOCKS)), Ok)
+    }
+}
+
+const MAX_BLOCKS: usize = MAX_UNITS * UNIT_BYTES / BLOCK_BYTES;
+const UNIT_WORDS: usize = UNIT_BYTES / 4;
+
+/// Leaves under construction.
+struct Leaves {
+    blocks: Vec<Box<Block>>,
     /// The first free word of the last block.
     free: usize,
     family: &'static str,
+    /// Ranges above which a chunk gives way to a node.
     node_above: usize,
+    /// The most blocks.
+    limit: usize,
 }
 
-impl<W: Copy + Default, const WORDS: usize> Leaves<W, WORDS> {
-    const WORDS_PER_UNIT: usize = WORDS * UNIT_BYTES / BLOCK_BYTES;
+/// A leaf under construction: its unit, and its words in its block, all zero when it is new.
+#[derive(Clone, Copy)]
+struct Leaf {
+    unit: u32,
+    block: usize,
+    start: usize,
+}
 
-    fn new(family: &'static str, node_above: usize) -> Self {
-        Self { blocks: Vec::new(), free: WORDS, family, node_above }
-    }
-
-    /// Reserves `words` words in one block. Gives their unit and the words, all zero.
-    fn reserve(&mut self, words: usize) -> Result<(u32, &mut [W]), TableFull> {
-        let start = self.free.next_multiple_of(Self::WORDS_PER_UNIT);
-        let start = if start + words > WORDS { 0 } else { start };
-        if start == 0 {
+impl Leaves {
+    /// Reserves `words` words in one block.
+    fn reserve(&mut self, words: usize) -> Result<Leaf, TableFull> {
+        let full = TableFull { family: self.family };
+        let mut start = self.free.next_multiple_of(UNIT_WORDS);
+        if start + words > BLOCK_WORDS {
+            if self.blocks.len() >= self.limit {
+                return Err(full);
+            }
             self.blocks.push(zeros(self.family)?);
+            start = 0;
         }
         self.free = start + words;
-        let full = TableFull { family: self.family };
-        let earlier_blocks = self.blocks.len().saturating_sub(1);
-        let unit = earlier_blocks * (BLOCK_BYTES / UNIT_BYTES) + start / Self::WORDS_PER_UNIT;
-        let unit = u32::try_from(unit).ok().filter(|&unit| (unit as usize) < MAX_UNITS).ok_or(full)?;
-        let block = self.blocks.last_mut().ok_or(full)?;
-        block.get_mut(start..start + words).map(|words| (unit, words)).ok_or(full)
+        let block = self.blocks.len().saturating_sub(1);
+        let unit = u32::try_from(block * (BLOCK_BYTES / UNIT_BYTES) + start / UNIT_WORDS).map_err(|_| full)?;
+        Ok(Leaf { unit, block, start })
+    }
+
+    /// The words of a leaf from `at` on.
+    fn words(&mut self, leaf: Leaf, at: usize) -> &mut [u32] {
+        self.blocks.get_mut(leaf.block).and_then(|block| block.get_mut(leaf.start + at..)).unwrap_or_default()
+    }
+
+    fn write(&mut self, leaf: Leaf, at: usize, values: impl IntoIterator<Item = u32>) {
+        for (word, value) in self.words(leaf, at).iter_mut().zip(values) {
+            *word = value;
+        }
     }
 }
 
 /// An array of zeros, made on the heap: a block would strain a small stack.
-fn zeros<W: Clone + Default, const N: usize>(family: &'static str) -> Result<Box<[W; N]>, TableFull> {
-    vec![W::default(); N].into_boxed_slice().try_into().map_err(|_| TableFull { family })
+fn zeros<const N: usize>(family: &'static str) -> Result<Box<[u32; N]>, TableFull> {
+    vec![0; N].into_boxed_slice().try_into().map_err(|_| TableFull { family })
 }
 
-/// The IPv4 table.
-#[derive(Clone)]
-pub struct Table4 {
-    /// Slots by the top 16 bits.
-    pub root: Box<Root>,
-    /// The leaves.
-    pub blocks: Vec<Box<Block4>>,
+/// Ranges that cover all addresses from `start` on, up to where those of the next part start. The first of them may start
+/// before.
+#[derive(Clone, Copy)]
+struct Part<'a, A, T> {
+    ranges: &'a [(A, T)],
+    start: A,
 }
 
-/// The IPv6 table.
-#[derive(Clone)]
-pub struct Table6 {
-    /// Slots by the top 16 bits.
-    pub root: Box<Root>,
-    /// The leaves.
-    pub blocks: Vec<Box<Block6>>,
-}
+impl<'a, A: Copy + Ord, T: Copy> Part<'a, A, T> {
+    /// Splits it at `end`; `None` for the end of the addresses.
+    fn split(self, end: Option<A>) -> (Self, Self) {
+        let length = end.map_or(self.ranges.len(), |end| self.ranges.partition_point(|range| range.0 < end));
+        let next_starts_at_end = self.ranges.get(length).is_some_and(|range| Some(range.0) == end);
+        let used = if next_starts_at_end { length } else { length.saturating_sub(1) };
+        let part = |ranges: Option<&'a [(A, T)]>, start| Self { ranges: ranges.unwrap_or_default(), start };
+        (part(self.ranges.get(..length), self.start), part(self.ranges.get(used..), end.unwrap_or(self.start)))
+    }
 
-impl fmt::Debug for Table4 {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Table4 {{ {} bytes }}", self.bytes())
+    fn firsts(&self) -> impl Iterator<Item = A> + use<'a, A, T> {
+        let start = self.start;
+        self.ranges.iter().map(move |range| range.0.max(start))
+    }
+
+    fn values(&self) -> impl Iterator<Item = T> + use<'a, A, T> {
+        self.ranges.iter().map(|range| range.1)
     }
 }
 
-impl fmt::Debug for Table6 {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Table6 {{ {} bytes }}", self.bytes())
+fn build_v4(mut leaves: Leaves, ranges: &[Boundary<u32>]) -> Result<Table, TableFull> {
+    let mut root: Box<Root> = zeros(leaves.family)?;
+    let mut rest = Part { ranges, start: 0 };
+    for (slot, high) in root.iter_mut().zip(1..) {
+        let part;
+        (part, rest) = rest.split(u32::checked_mul(high, 1 << 16));
+        let made = if part.ranges.len() > leaves.node_above { node_v4 } else { chunk_v4 };
+        *slot = made(&mut leaves, part)?.0;
     }
+    Ok(Table { root, blocks: leaves.blocks })
 }
 
-/// Cuts `ranges`, which cover at least all addresses from `first` on, to those that start before `end` (all, where
-/// `end` is `None`). The first of them is moved up to `first`; `ranges` keeps those that reach `end` or start after it.
-fn cut<'a, A: Copy + Ord, T: Copy>(
-    ranges: &mut &'a [(A, T)],
-    first: A,
-    end: Option<A>,
-) -> impl ExactSizeIterator<Item = (A, T)> + Clone + use<'a, A, T> {
-    let here = *ranges;
-    let length = end.map_or(here.len(), |end| here.partition_point(|range| range.0 < end));
-    let next_starts_at_end = here.get(length).is_some_and(|range| Some(range.0) == end);
-    let used = if next_starts_at_end { length } else { length.saturating_sub(1) };
-    *ranges = here.get(used..).unwrap_or_default();
-    here.iter().take(length).map(move |&(start, value)| (start.max(first), value))
+fn node_v4(leaves: &mut Leaves, part: Part<'_, u32, u32>) -> Result<Slot, TableFull> {
+    let node = leaves.reserve(NODE_SLOTS)?;
+    let mut rest = part;
+    for byte in 0..NODE_SLOTS {
+        let part;
+        (part, rest) = rest.split(rest.start.checked_add(1 << 8));
+        let slot = chunk_v4(leaves, part)?;
+        leaves.write(node, byte, [slot.0]);
+    }
+    Ok(Slot::node(node.unit))
 }
 
-impl Table4 {
-    fn build(ranges: &[Boundary<u32>], node_above: usize) -> Result<Self, TableFull> {
-        let mut leaves = Leaves::new("IPv4", node_above);
-        let mut root: Box<Root> = zeros(leaves.family)?;
-        let mut rest = ranges;
-        for (slot, high) in root.iter_mut().zip(0_u32..) {
-            let here = cut(&mut rest, high << 16, (high + 1).checked_shl(16).filter(|&end| end != 0));
-            *slot = if here.len() > leaves.node_above {
-                Self::node(&mut leaves, &here.collect::<Vec<_>>(), high << 16)?.0
-            } else {
-                Self::chunk(&mut leaves, here)?.0
-            };
-        }
-        Ok(Self { root, blocks: leaves.blocks })
+fn chunk_v4(leaves: &mut Leaves, part: Part<'_, u32, u32>) -> Result<Slot, TableFull> {
+    if let [(_, set)] = part.ranges {
+        return Ok(Slot::set(*set));
     }
-
-    fn node<const WORDS: usize>(
-        leaves: &mut Leaves<u16, WORDS>,
-        ranges: &[Boundary<u32>],
-        start: u32,
-    ) -> Result<Slot, TableFull> {
-        let mut rest = ranges;
-        let mut slots = Vec::with_capacity(NODE_SLOTS);
-        for byte in 0..NODE_SLOTS as u32 {
-            let first = start | (byte << 8);
-            slots.push(Self::chunk(leaves, cut(&mut rest, first, first.checked_add(0x100)))?);
-        }
-        let (unit, words) = leaves.reserve(2 * NODE_SLOTS)?;
-        write_halves(words, &slots);
-        Ok(Slot::node(unit))
-    }
-
-    fn chunk<const WORDS: usize>(
-        leaves: &mut Leaves<u16, WORDS>,
-        mut ranges: impl ExactSizeIterator<Item = Boundary<u32>> + Clone,
-    ) -> Result<Slot, TableFull> {
-        let length = ranges.len();
-        if length == 1 {
-            return Ok(Slot::set(ranges.next().map_or(0, |(_, set)| set)));
-        }
-        let (unit, words) = leaves.reserve(3 * length)?;
-        let (starts, slots) = words.split_at_mut(length);
-        for (word, (first, _)) in starts.iter_mut().zip(ranges.clone()) {
-            *word = first as u16;
-        }
-        for (pair, (_, set)) in slots.chunks_exact_mut(2).zip(ranges) {
-            write_halves(pair, &[Slot::set(set)]);
-        }
-        Ok(Slot::chunk(unit, length, false))
-    }
-
-    /// What the table takes in the kernel, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        size_of::<Root>() + self.blocks.len().max(1) * BLOCK_BYTES
-    }
-}
-
-/// Writes slots as pairs of 16-bit words, low half first.
-fn write_halves(words: &mut [u16], slots: &[Slot]) {
-    for (pair, slot) in words.chunks_exact_mut(2).zip(slots) {
-        pair.copy_from_slice(&[slot.0 as u16, (slot.0 >> 16) as u16]);
-    }
-}
-
-/// Writes 32-bit items two in a word, the even one in the low half.
-fn write_pairs(words: &mut [u64], items: impl Iterator<Item = u32>) {
-    for (index, item) in items.enumerate() {
-        if let Some(word) = words.get_mut(index / 2) {
-            *word |= u64::from(item) << (32 * (index % 2));
+    let length = part.ranges.len();
+    let pairs = length.div_ceil(2);
+    let chunk = leaves.reserve(pairs + length)?;
+    for (index, first) in part.firsts().enumerate() {
+        if let Some(pair) = leaves.words(chunk, index / 2).first_mut() {
+            *pair |= (first & 0xffff) << (16 * (index % 2));
         }
     }
+    leaves.write(chunk, pairs, part.values().map(|set| Slot::set(set).0));
+    Ok(Slot::chunk(chunk.unit, length, false))
 }
 
-impl Table6 {
-    fn build(ranges: &[Boundary<u128>], node_above: usize) -> Result<Self, TableFull> {
-        let mut leaves = Leaves::new("IPv6", node_above);
-        let high = cut_at_64(&mut leaves, ranges)?;
-        let mut root: Box<Root> = zeros(leaves.family)?;
-        let mut rest = high.as_slice();
-        for (slot, prefix) in root.iter_mut().zip(0_u64..) {
-            let first = prefix << 48;
-            let here = cut(&mut rest, first, first.checked_add(1 << 48));
-            *slot = below(&mut leaves, &here.collect::<Vec<_>>(), first, SHIFT_HIGH)?.0;
-        }
-        Ok(Self { root, blocks: leaves.blocks })
+fn build_v6(mut leaves: Leaves, ranges: &[Boundary<u128>]) -> Result<Table, TableFull> {
+    let high = cut_at_64(&mut leaves, ranges)?;
+    let mut root: Box<Root> = zeros(leaves.family)?;
+    let mut rest = Part { ranges: &high, start: 0 };
+    for (slot, prefix) in root.iter_mut().zip(1..) {
+        let part;
+        (part, rest) = rest.split(u64::checked_mul(prefix, 1 << 48));
+        *slot = below(&mut leaves, part, SHIFT_HIGH)?.0;
     }
-
-    /// What the table takes in the kernel, in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        size_of::<Root>() + self.blocks.len().max(1) * BLOCK_BYTES
-    }
+    Ok(Table { root, blocks: leaves.blocks })
 }
-
-type Leaves6 = Leaves<u64, { BLOCK_BYTES / 8 }>;
 
 /// Ranges over the high 64 bits. A /64 that is not all in one set becomes a range of its own, whose slot leads to the
 /// chunk or node over its low 64 bits.
-fn cut_at_64(leaves: &mut Leaves6, ranges: &[Boundary<u128>]) -> Result<Vec<(u64, Slot)>, TableFull> {
+fn cut_at_64(leaves: &mut Leaves, ranges: &[Boundary<u128>]) -> Result<Vec<(u64, Slot)>, TableFull> {
     let mut high: Vec<(u64, Slot)> = Vec::with_capacity(ranges.len());
     let mut before = 0;
     for group in ranges.chunk_by(|a, b| a.0 >> 64 == b.0 >> 64) {
@@ -230,7 +248,8 @@ fn cut_at_64(leaves: &mut Leaves6, ranges: &[Boundary<u128>]) -> Result<Vec<(u64
         } else {
             let lead = starts_inside.then_some((0, Slot::set(before)));
             let low = lead.into_iter().chain(group.iter().map(|&(address, set)| (address as u64, Slot::set(set))));
-            high.push((prefix, below(leaves, &low.collect::<Vec<_>>(), 0, SHIFT_LOW)?));
+            let low: Vec<_> = low.collect();
+            high.push((prefix, below(leaves, Part { ranges: &low, start: 0 }, SHIFT_LOW)?));
             if let (Some(next), Some(&(_, last))) = (prefix.checked_add(1), group.last()) {
                 high.push((next, Slot::set(last)));
             }
@@ -248,82 +267,72 @@ fn cut_at_64(leaves: &mut Leaves6, ranges: &[Boundary<u128>]) -> Result<Vec<(u64
     Ok(high)
 }
 
-/// The slot for `ranges`, which cover all addresses that share the bits of `start` above the byte at `shift`.
-fn below(leaves: &mut Leaves6, ranges: &[(u64, Slot)], start: u64, shift: u32) -> Result<Slot, TableFull> {
-    let length = ranges.len();
-    if let [(_, only)] = ranges {
+/// The slot for a part that a node would split at the byte at `shift`.
+fn below(leaves: &mut Leaves, part: Part<'_, u64, Slot>, shift: u32) -> Result<Slot, TableFull> {
+    if let [(_, only)] = part.ranges {
         return Ok(*only);
     }
+    let length = part.ranges.len();
     // The last byte is never a node's: its 256 values fit a chunk.
     if length > leaves.node_above && shift > 0 {
-        let mut rest = ranges;
-        let mut slots = Vec::with_capacity(NODE_SLOTS);
-        for byte in 0..NODE_SLOTS as u64 {
-            let first = start | (byte << shift);
-            let here = cut(&mut rest, first, first.checked_add(1 << shift));
-            slots.push(below(leaves, &here.collect::<Vec<_>>(), first, shift - 8)?);
+        let node = leaves.reserve(NODE_SLOTS)?;
+        let mut rest = part;
+        for byte in 0..NODE_SLOTS {
+            let part;
+            (part, rest) = rest.split(rest.start.checked_add(1 << shift));
+            let slot = below(leaves, part, shift - 8)?;
+            leaves.write(node, byte, [slot.0]);
         }
-        let (unit, words) = leaves.reserve(NODE_SLOTS / 2)?;
-        write_pairs(words, slots.into_iter().map(|slot| slot.0));
-        return Ok(Slot::node(unit));
+        return Ok(Slot::node(node.unit));
     }
     let dropped = narrow_shift(shift);
-    let narrow = ranges.iter().skip(1).all(|&(first, _)| first.trailing_zeros() >= dropped);
+    let narrow = part.firsts().skip(1).all(|first| first.trailing_zeros() >= dropped);
+    let chunk = leaves.reserve(if narrow { 2 * length } else { 3 * length })?;
     if narrow {
-        let (unit, words) = leaves.reserve(length)?;
-        for (word, &(first, slot)) in words.iter_mut().zip(ranges) {
-            *word = ((first >> dropped) << 32) | u64::from(slot.0);
-        }
-        return Ok(Slot::chunk(unit, length, false));
+        let pairs = part.firsts().zip(part.values());
+        leaves.write(chunk, 0, pairs.flat_map(|(first, slot)| [(first >> dropped) as u32, slot.0]));
+    } else {
+        leaves.write(chunk, 0, part.firsts().flat_map(|first| [(first >> 32) as u32, first as u32]));
+        leaves.write(chunk, 2 * length, part.values().map(|slot| slot.0));
     }
-    let (unit, words) = leaves.reserve(length + length.div_ceil(2))?;
-    let (starts, slots) = words.split_at_mut(length);
-    for (word, (first, _)) in starts.iter_mut().zip(ranges) {
-        *word = *first;
-    }
-    write_pairs(slots, ranges.iter().map(|&(_, slot)| slot.0));
-    Ok(Slot::chunk(unit, length, true))
+    Ok(Slot::chunk(chunk.unit, length, !narrow))
 }
 
 /// Both tables, searched on the host exactly as the kernel does.
 #[derive(Clone, Debug)]
 pub struct HostTables {
     /// The IPv4 table.
-    pub v4: Table4,
+    pub v4: Table,
     /// The IPv6 table.
-    pub v6: Table6,
+    pub v6: Table,
 }
 
 impl Tables for HostTables {
-    fn root4(&self) -> Option<&Root> {
-        Some(&self.v4.root)
+    fn root4(&self) -> &Root {
+        &self.v4.root
     }
 
-    fn root6(&self) -> Option<&Root> {
-        Some(&self.v6.root)
+    fn root6(&self) -> &Root {
+        &self.v6.root
     }
 
-    fn block4(&self, block: u32) -> Option<&Block4> {
+    fn block4(&self, block: u32) -> Option<&Block> {
         self.v4.blocks.get(block as usize).map(AsRef::as_ref)
     }
 
-    fn block6(&self, block: u32) -> Option<&Block6> {
+    fn block6(&self, block: u32) -> Option<&Block> {
         self.v6.blocks.get(block as usize).map(AsRef::as_ref)
     }
 }
 
 impl HostTables {
-    /// Builds both tables from boundaries: each list is sorted, starts at address 0, and holds ids up to `MAX_SET`.
-    pub fn build(v4: &[Boundary<u32>], v6: &[Boundary<u128>]) -> Result<Self, TableFull> {
-        let v4 = match Table4::build(v4, NODE_ABOVE_V4) {
-            Ok(table) if table.bytes() <= GENEROUS_BYTES => table,
-            _ => Table4::build(v4, CHUNK_RANGES)?,
-        };
-        let v6 = match Table6::build(v6, NODE_ABOVE_V6) {
-            Ok(table) if table.bytes() <= GENEROUS_BYTES => table,
-            _ => Table6::build(v6, CHUNK_RANGES)?,
-        };
-        Ok(Self { v4, v6 })
+    /// Builds both tables from boundaries: each list is sorted, starts at address 0, and holds ids up to `MAX_SET`. Each
+    /// has the shape that is fastest within `budget`; where none is within it, the smallest.
+    pub fn build(v4: &[Boundary<u32>], v6: &[Boundary<u128>], budget: Budget) -> Result<Self, TableFull> {
+        Ok(Self {
+            v4: Table::fit(&NODE_ABOVE_V4, budget, "IPv4", |leaves| build_v4(leaves, v4))?,
+            v6: Table::fit(&NODE_ABOVE_V6, budget, "IPv6", |leaves| build_v6(leaves, v6))?,
+        })
     }
 
     /// What both tables take in the kernel, in bytes.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use filter_common::decide::Direction;
 use weir::prefix::{Address, Asn, Listed, Prefixes};
+use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Scope, Sets, compile};
 use weir::source::{Wanted, read_asn_table};
 use weir_tests::frame::Xorshift;
@@ -130,7 +131,8 @@ fn rule(name: &str, v4: Vec<(u32, u32)>, v6: Vec<(u128, u128)>) -> Rule {
 /// The table compiled, and the set ids of its combinations of ASes.
 pub(crate) fn compiled(prefixes: &Prefixes) -> (Ruleset, Ids) {
     let mut sets = Sets::default();
-    let ruleset = compile(&rule_for_each_as(prefixes), &Guard::default(), &mut sets, &BTreeMap::new()).unwrap();
+    let ruleset =
+        compile(&rule_for_each_as(prefixes), &Guard::default(), &mut sets, &BTreeMap::new(), Budget::MOST).unwrap();
     let members = |id| {
         let mut asns: Vec<_> = sets.credited(id, Direction::Out).map(|rule| rule.name.parse().unwrap()).collect();
         asns.sort_unstable();
