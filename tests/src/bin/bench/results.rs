@@ -1,0 +1,105 @@
+//! What was measured, as JSON keeps it. Holds samples, and judges nothing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::{self, Summary};
+
+/// Everything, of all runs.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Results {
+    /// Name and value of what a reader must know of the machine.
+    pub(crate) machine: Vec<(String, String)>,
+    /// Few rounds: figures are not to be quoted.
+    pub(crate) quick: bool,
+    pub(crate) runs: Vec<Run>,
+}
+
+/// One run of the sections.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) groups: Vec<Group>,
+    /// What was to be measured and was not, and why.
+    pub(crate) absent: Vec<Absent>,
+    /// Rounds that were made again because the hypervisor took the CPU away meanwhile.
+    pub(crate) repeated: usize,
+    /// Rounds that were kept although it did: the spare ones were used up.
+    pub(crate) disturbed: usize,
+}
+
+/// Candidates that were measured in turns.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Group {
+    pub(crate) section: String,
+    /// What they had to do: "drop, all listed".
+    pub(crate) workload: String,
+    /// How many prefixes or addresses were listed, and as people write it.
+    pub(crate) size: usize,
+    pub(crate) label: String,
+    /// The unit of all samples.
+    pub(crate) unit: String,
+    /// The candidate that the others are compared with.
+    pub(crate) null: String,
+    pub(crate) series: Vec<Series>,
+}
+
+/// One candidate's samples, one for each round.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) samples: Vec<f64>,
+    /// Figures that were taken once: "bytes", "load ms".
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) once: BTreeMap<String, f64>,
+}
+
+/// What was not measured.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Absent {
+    pub(crate) section: String,
+    pub(crate) candidate: String,
+    pub(crate) label: String,
+    pub(crate) why: String,
+}
+
+impl Run {
+    /// The group of a section, workload and size.
+    pub(crate) fn group(&self, section: &str, workload: &str, label: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.section == section && group.workload == workload && group.label == label)
+    }
+
+    /// Adds what was measured.
+    pub(crate) fn add(&mut self, group: Group, repeated: usize, disturbed: usize) {
+        self.groups.push(group);
+        self.repeated += repeated;
+        self.disturbed += disturbed;
+    }
+}
+
+impl Group {
+    pub(crate) fn samples(&self, candidate: &str) -> Option<&[f64]> {
+        self.series.iter().find(|series| series.name == candidate).map(|series| series.samples.as_slice())
+    }
+
+    pub(crate) fn summary(&self, candidate: &str) -> Option<Summary> {
+        stats::summary(self.samples(candidate)?)
+    }
+
+    /// The median, over the rounds, of how many times more `over` took than `under`.
+    pub(crate) fn ratio(&self, over: &str, under: &str) -> Option<f64> {
+        stats::median(&stats::ratios(self.samples(over)?, self.samples(under)?))
+    }
+
+    /// The median, over the rounds, of how much more `from` took than `less`.
+    pub(crate) fn excess(&self, from: &str, less: &str) -> Option<f64> {
+        stats::median(&stats::differences(self.samples(from)?, self.samples(less)?))
+    }
+
+    /// The same as [`Group::ratio`], of what both take beyond `null`.
+    pub(crate) fn net_ratio(&self, over: &str, under: &str, null: &str) -> Option<f64> {
+        let null = self.samples(null)?;
+        let over = stats::differences(self.samples(over)?, null);
+        stats::median(&stats::ratios(&over, &stats::differences(self.samples(under)?, null)))
+    }
+}
