@@ -13,6 +13,22 @@ use weir::ruleset::table::HostTables;
 use crate::internet::{Ids, Prefix, entries};
 use crate::programs::{self, fill, first, program};
 
+/// Programs for each table, and the null programs; `_next` are those whose lookups wait for each other.
+const PROGRAMS: [&str; 12] = [
+    "null4",
+    "null4_next",
+    "weir4",
+    "weir4_next",
+    "lpm4",
+    "lpm4_next",
+    "null6",
+    "null6_next",
+    "weir6",
+    "weir6_next",
+    "lpm6",
+    "lpm6_next",
+];
+
 /// Keys that one run of a program looks up.
 pub const GROUP: usize = 64;
 
@@ -41,7 +57,7 @@ impl Bench {
             ("LPM4", prefixes.0.len()),
             ("LPM6", prefixes.1.len()),
         ];
-        let mut ebpf = programs::load(&sizes, &["null4", "weir4", "lpm4", "null6", "weir6", "lpm6"]);
+        let mut ebpf = programs::load(&sizes, &PROGRAMS);
         fill(&mut ebpf, map::ROOT4, [tables.v4.root.as_ref()]);
         fill(&mut ebpf, map::LEAVES4, tables.v4.blocks.iter().map(AsRef::as_ref));
         fill(&mut ebpf, map::ROOT6, [tables.v6.root.as_ref()]);

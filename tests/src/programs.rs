@@ -1,8 +1,13 @@
 //! The benchmark's BPF object (`filter-ebpf/src/bench/`), loaded. Knows no single program of it.
 
+use std::io;
+use std::os::fd::BorrowedFd;
+
 use aya::maps::Array;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
+
+use crate::sys;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-bench"));
 
@@ -38,4 +43,10 @@ pub fn fill<'v, V: Pod>(ebpf: &mut Ebpf, name: &str, values: impl IntoIterator<I
 #[must_use]
 pub fn first<V: Pod>(ebpf: &Ebpf, name: &str) -> V {
     Array::<_, V>::try_from(ebpf.map(name).unwrap()).unwrap().get(&0, 0).unwrap()
+}
+
+/// Runs a program on a frame `repeat` times: what it returned last, and the mean time of one run in whole nanoseconds, the
+/// kernel's own part included. Not by this process' clock: the call waits for other CPUs before it begins and when it ends.
+pub fn run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<(u32, u32)> {
+    sys::test_run(program, frame, repeat)
 }

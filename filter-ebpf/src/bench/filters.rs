@@ -4,8 +4,10 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use filter_common::packet::{Layer, Packet, Protocol};
 
-use crate::lookup::LPM4;
+use crate::frame::Linear;
+use crate::lookup::{LPM4, STATE};
 
 /// Drops everything unread: no filter can be faster.
 #[xdp]
@@ -28,6 +30,27 @@ pub(crate) fn drop_marked(context: XdpContext) -> u32 {
         Some([0, 0]) | None => xdp_action::XDP_PASS,
         Some(_) => xdp_action::XDP_DROP,
     }
+}
+
+/// Parses as weir does, and reads both addresses; their sum is kept.
+#[xdp]
+pub(crate) fn parse_only(context: XdpContext) -> u32 {
+    let frame = Linear(&context);
+    let packet = Packet::parse(&frame, Layer::Ethernet);
+    let sum = match packet.protocol {
+        Protocol::Ipv4 => packet.addresses_v4(&frame).map(|(source, destination)| u64::from(source ^ destination)),
+        Protocol::Ipv6 => packet
+            .addresses_v6(&frame)
+            .map(|(source, destination)| source[0] ^ source[1] ^ destination[0] ^ destination[1]),
+        _ => None,
+    };
+    let (Some(sum), Some(state)) = (sum, STATE.get_ptr_mut(0)) else { return xdp_action::XDP_ABORTED };
+    #[expect(unsafe_code, reason = "the sum is kept in place")]
+    // SAFETY: the benchmark runs one program at a time, on one CPU.
+    unsafe {
+        (*state)[1] ^= sum;
+    }
+    xdp_action::XDP_PASS
 }
 
 /// The filter that everybody writes first: destinations in an `LPM_TRIE`, IPv4 without tags only.

@@ -7,6 +7,10 @@
 #[cfg(target_arch = "bpf")]
 mod filters;
 #[cfg(target_arch = "bpf")]
+#[path = "../frame.rs"]
+#[expect(dead_code, reason = "nobody asks how long a frame is")]
+mod frame;
+#[cfg(target_arch = "bpf")]
 mod generator;
 #[cfg(target_arch = "bpf")]
 mod lookup;

@@ -1,7 +1,7 @@
 //! The lookup on the Internet's whole table: equal to the kernel's `LPM_TRIE` everywhere, how much faster, how much memory,
 //! and how long a publish of it takes.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

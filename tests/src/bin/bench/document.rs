@@ -140,7 +140,7 @@ fn table(groups: &[&Group]) -> String {
 fn cell(group: &Group, name: &str) -> String {
     let Some(summary) = group.summary(name) else { return "-".into() };
     let figures = format!("{} ({}-{})", number(summary.median), number(summary.p10), number(summary.p90));
-    match group.ratio(name, &group.null).filter(|_| name != group.null) {
+    match group.ratio(name, &group.base).filter(|_| name != group.base) {
         Some(times) => format!("{figures}, {times:.2}x"),
         None => figures,
     }
@@ -207,7 +207,7 @@ mod tests {
             size,
             label: label.into(),
             unit: "ns".into(),
-            null: "null".into(),
+            base: "null".into(),
             series: vec![series("null", [100.0, 200.0, 100.0]), series("weir", [110.0, 220.0, 120.0])],
         };
         let absent =

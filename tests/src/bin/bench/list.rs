@@ -135,7 +135,7 @@ mod tests {
     fn list(prefixes: &[(&str, u8)]) -> List {
         let prefixes = prefixes.iter().map(|&(first, length)| {
             let first: u32 = first.parse::<Ipv4Addr>().unwrap().into();
-            Prefix { first, length, last: first | (u32::MAX >> length), asn: "AS1".parse().unwrap() }
+            Prefix { first, length, last: first | (u32::MAX >> length), asn: 1 }
         });
         List::new(prefixes.collect(), String::new())
     }

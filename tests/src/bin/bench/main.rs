@@ -12,8 +12,10 @@ mod args;
 mod document;
 mod goal;
 mod list;
+mod lookup;
 mod machine;
 mod measure;
+mod packet;
 mod path;
 mod peers;
 mod plot;
@@ -39,7 +41,7 @@ pub(crate) struct Section {
 }
 
 /// All of them, in the order of the document.
-pub(crate) const SECTIONS: [Section; 1] = [path::SECTION];
+pub(crate) const SECTIONS: [Section; 3] = [lookup::SECTION, packet::SECTION, path::SECTION];
 
 fn main() -> ExitCode {
     match Arguments::parse().verb {

@@ -1,8 +1,10 @@
 //! Measures candidates in turns, so that a slow moment of the machine meets all of them. Knows nothing of what is measured.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+use std::{fs, panic, thread};
+
+use weir_tests::cpu;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +27,7 @@ const TICKS: f64 = 100.0;
 impl Effort {
     pub(crate) fn new(quick: bool) -> Self {
         let (rounds, spare) = if quick { (5, 2) } else { (15, 8) };
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
         Self { quick, rounds, spare, cpu: cpus - 1 }
     }
 }
@@ -65,6 +67,18 @@ pub(crate) fn in_turns(effort: &Effort, candidates: usize, mut sample: impl FnMu
     rounds
 }
 
+/// Runs what is measured in a thread that has the CPU for itself.
+pub(crate) fn on_cpu<T: Send>(number: usize, measured: impl FnOnce() -> T + Send) -> T {
+    let joined = thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            cpu::take(number);
+            measured()
+        });
+        thread.join()
+    });
+    joined.unwrap_or_else(|payload| panic::resume_unwind(payload))
+}
+
 /// Ticks that the hypervisor has taken from a CPU (`proc_stat(5)`).
 fn steal(cpu: usize) -> f64 {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
@@ -87,7 +101,7 @@ pub(crate) fn stop_on_signals() {
 /// Ends the run if a signal asked for it: unwinding removes what was made.
 pub(crate) fn stop_if_asked() {
     if STOP.load(Ordering::Relaxed) {
-        std::panic::resume_unwind(Box::new("stopped by a signal"));
+        panic::resume_unwind(Box::new("stopped by a signal"));
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Group {
     /// The unit of all samples.
     pub(crate) unit: String,
     /// The candidate that the others are compared with.
-    pub(crate) null: String,
+    pub(crate) base: String,
     pub(crate) series: Vec<Series>,
 }
 
@@ -69,6 +69,13 @@ impl Run {
         self.groups.iter().find(|group| group.section == section && group.workload == workload && group.label == label)
     }
 
+    /// Says that something was not measured.
+    pub(crate) fn absent(&mut self, section: &str, candidate: &str, label: &str, why: &str) {
+        println!("  {label}, {candidate}: not measured: {why}");
+        let [section, candidate, label, why] = [section, candidate, label, why].map(str::to_owned);
+        self.absent.push(Absent { section, candidate, label, why });
+    }
+
     /// Adds what was measured.
     pub(crate) fn add(&mut self, group: Group, repeated: usize, disturbed: usize) {
         self.groups.push(group);
@@ -80,6 +87,11 @@ impl Run {
 impl Group {
     pub(crate) fn samples(&self, candidate: &str) -> Option<&[f64]> {
         self.series.iter().find(|series| series.name == candidate).map(|series| series.samples.as_slice())
+    }
+
+    /// A figure that was taken once.
+    pub(crate) fn once(&self, candidate: &str, kind: &str) -> Option<f64> {
+        self.series.iter().find(|series| series.name == candidate)?.once.get(kind).copied()
     }
 
     pub(crate) fn summary(&self, candidate: &str) -> Option<Summary> {
@@ -96,10 +108,14 @@ impl Group {
         stats::median(&stats::differences(self.samples(from)?, self.samples(less)?))
     }
 
-    /// The same as [`Group::ratio`], of what both take beyond `null`.
-    pub(crate) fn net_ratio(&self, over: &str, under: &str, null: &str) -> Option<f64> {
-        let null = self.samples(null)?;
-        let over = stats::differences(self.samples(over)?, null);
-        stats::median(&stats::ratios(&over, &stats::differences(self.samples(under)?, null)))
+    /// Prints it for whoever waits for the run.
+    pub(crate) fn say(&self) {
+        println!("  {}, {}:", self.label, self.workload);
+        for Series { name, .. } in &self.series {
+            let Some(Summary { p10, median, p90 }) = self.summary(name) else { continue };
+            let times = self.ratio(name, &self.base).unwrap_or(f64::NAN);
+            let unit = &self.unit;
+            println!("    {name:36}{median:8.1} {unit} ({p10:.1}-{p90:.1}), {times:.2} times {}", self.base);
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::Section;
 use crate::list::List;
 use crate::measure::{self, Effort};
 use crate::peers::{self, Candidate, Does, Installed};
-use crate::results::{Absent, Group, Run, Series};
+use crate::results::{Group, Run, Series};
 use lane::{Bed, MAC_INGRESS, MAC_SENDER};
 
 pub(crate) const SECTION: Section = Section { name: "path", measure, preface: PREFACE };
@@ -111,11 +111,7 @@ impl<'a> Bench<'a> {
             measure::stop_if_asked();
             match (candidate.install)(&bed.lanes[number], list) {
                 Ok(installed) => runners.push(Runner { candidate: *candidate, lane: number, installed }),
-                Err(why) => {
-                    println!("  {} prefixes, {}: not measured: {why}", list.label, candidate.name);
-                    let (section, label) = (SECTION.name.to_owned(), list.label.clone());
-                    run.absent.push(Absent { section, candidate: candidate.name.into(), label, why });
-                }
+                Err(why) => run.absent(SECTION.name, candidate.name, &format!("{} prefixes", list.label), &why),
             }
         }
         Self { effort, list, runners, bed }
@@ -152,17 +148,17 @@ impl<'a> Bench<'a> {
             samples,
             once: runner.installed.once.clone(),
         });
-        let null = runners.first().map(|runner| runner.candidate.name).unwrap_or_default();
+        let base = runners.first().map(|runner| runner.candidate.name).unwrap_or_default();
         let group = Group {
             section: SECTION.name.into(),
             workload: workload.into(),
             size: list.prefixes.len(),
             label: list.label.clone(),
             unit: "ns".into(),
-            null: null.into(),
+            base: base.into(),
             series: series.collect(),
         };
-        say(&group);
+        group.say();
         run.add(group, rounds.repeated, rounds.disturbed);
     }
 }
@@ -205,13 +201,4 @@ fn prove(bed: &Bed, generator: &mut Generator, cpu: usize, runner: &Runner) {
         seen.push((sent, counted, wanted));
     }
     panic!("{} does not do what it should: {seen:?}", runner.candidate.name);
-}
-
-fn say(group: &Group) {
-    println!("  {} prefixes, {}:", group.label, group.workload);
-    for series in &group.series {
-        let median = group.summary(&series.name).map_or(f64::NAN, |summary| summary.median);
-        let times = group.ratio(&series.name, &group.null).unwrap_or(f64::NAN);
-        println!("    {:36}{median:8.0} ns, {times:6.2} times {}", series.name, group.null);
-    }
 }

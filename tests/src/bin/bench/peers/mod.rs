@@ -5,7 +5,7 @@ mod iptables;
 mod nft;
 mod weir;
 mod xdp;
-mod xdp_filter;
+pub(crate) mod xdp_filter;
 
 use std::any::Any;
 use std::collections::BTreeMap;

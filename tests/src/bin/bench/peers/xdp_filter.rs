@@ -1,11 +1,12 @@
 //! xdp-filter of xdp-tools: exact addresses in a hash. It takes a command for each address; its map is filled directly, which
 //! is the same and takes no hour.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::Command;
 use std::time::Instant;
 
 use aya::maps::{Map, MapData, MapInfo, PerCpuHashMap, PerCpuValues};
-use aya::programs::loaded_programs;
+use aya::programs::{ProgramInfo, loaded_programs};
 use aya::util::nr_cpus;
 
 use super::Installed;
@@ -21,7 +22,7 @@ const LOAD: &str = "umount --all --types bpf; mount -t bpf bpf /sys/fs/bpf && \
                     LIBXDP_SKIP_DISPATCHER=1 xdp-filter load --mode native --policy allow --features ipv4 ";
 
 /// Drops exact destinations.
-pub(super) fn exact(lane: &Lane, list: &List) -> Result<Installed, String> {
+pub(crate) fn exact(lane: &Lane, list: &List) -> Result<Installed, String> {
     if list.prefixes.iter().any(|prefix| prefix.length != 32) {
         return Err("it has no prefixes, only exact addresses".into());
     }
@@ -44,13 +45,22 @@ pub(super) fn exact(lane: &Lane, list: &List) -> Result<Installed, String> {
     Ok(Installed::new((), begun))
 }
 
-/// The map of the program on the router's device.
-fn filter(lane: &Lane) -> Result<MapData, String> {
+/// The program on the router's device.
+pub(crate) fn program(lane: &Lane) -> Result<OwnedFd, String> {
+    let fd = attached(lane)?.fd().map_err(|error| error.to_string())?;
+    fd.as_fd().try_clone_to_owned().map_err(|error| error.to_string())
+}
+
+fn attached(lane: &Lane) -> Result<ProgramInfo, String> {
     let link = lane.router.link(INGRESS);
     let id = link["xdp"]["prog"]["id"].as_u64().ok_or("xdp-filter attached nothing")?;
-    let program =
-        loaded_programs().flatten().find(|program| u64::from(program.id()) == id).ok_or("it is gone again")?;
-    let maps = program.map_ids().map_err(|error| error.to_string())?.unwrap_or_default();
+    let program = loaded_programs().flatten().find(|program| u64::from(program.id()) == id);
+    Ok(program.ok_or("its program is gone again")?)
+}
+
+/// The map of its addresses.
+fn filter(lane: &Lane) -> Result<MapData, String> {
+    let maps = attached(lane)?.map_ids().map_err(|error| error.to_string())?.unwrap_or_default();
     let named = |&id: &u32| MapInfo::from_id(id).is_ok_and(|map| map.name_as_str() == Some("filter_ipv4"));
     let id = maps.into_iter().find(named).ok_or("its program has no map filter_ipv4")?;
     MapData::from_id(id).map_err(|error| error.to_string())
