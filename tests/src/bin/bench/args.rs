@@ -27,6 +27,9 @@ pub(crate) struct Measure {
     /// Few rounds and sizes: to see whether it works, not what it says
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Rounds of each group, where neither many nor few are wanted
+    #[arg(long)]
+    pub(crate) rounds: Option<usize>,
     /// How often everything is measured
     #[arg(long, default_value_t = 1)]
     pub(crate) runs: usize,

@@ -115,16 +115,16 @@ fn on_paths() -> Vec<Goal> {
     let ipset = "drop rate, weir native / iptables + ipset";
     let forward = "forwarding rate, weir native / no filter";
     vec![
-        on_path(null, AtLeast(0.90), path::DROP, "10k", weir),
-        on_path(null, AtLeast(0.80), path::DROP, "all", weir),
+        on_path(null, AtLeast(0.90), path::DUEL_DROP, "10k", weir),
+        on_path(null, AtLeast(0.80), path::DUEL_DROP, "all", weir),
         on_path(nft_ingress, AtLeast(6.0), path::DROP, "10k", ingress),
         on_path(nft_ingress, AtLeast(10.0), path::DROP, "all", ingress),
         on_path(nft_prerouting, AtLeast(6.0), path::DROP, "10k", prerouting),
         on_path(nft_prerouting, AtLeast(10.0), path::DROP, "all", prerouting),
         on_path(ipset, AtLeast(5.0), path::DROP, "10k", iptables),
         on_path(ipset, AtLeast(14.0), path::DROP, "all", iptables),
-        on_path(forward, AtLeast(0.95), path::FORWARD, "10k", forwarding),
-        on_path(forward, AtLeast(0.95), path::FORWARD, "all", forwarding),
+        on_path(forward, AtLeast(0.95), path::DUEL_FORWARD, "10k", forwarding),
+        on_path(forward, AtLeast(0.95), path::DUEL_FORWARD, "all", forwarding),
     ]
 }
 
@@ -205,7 +205,7 @@ mod tests {
         let series = |name: &str, time: f64| Series { name: name.into(), samples: vec![time; 3], ..Series::default() };
         let group = Group {
             section: "path".into(),
-            workload: path::DROP.into(),
+            workload: path::DUEL_DROP.into(),
             label: "10k".into(),
             series: vec![series(peers::NULL_DROP.name, null), series(peers::WEIR_NATIVE.name, weir)],
             ..Group::default()

@@ -2,7 +2,7 @@
 //! same size gives the same list.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::OnceLock;
 
 use weir::prefix::{Address as _, Prefixes};
@@ -37,6 +37,8 @@ pub(crate) struct List {
     pub(crate) prefixes: Vec<Prefix<u32>>,
     /// The same addresses without overlap: first and last of each range.
     pub(crate) ranges: Vec<(u32, u32)>,
+    /// The same addresses as CIDR prefixes.
+    pub(crate) cidrs: Vec<(u32, u8)>,
     pub(crate) label: String,
 }
 
@@ -70,18 +72,24 @@ impl List {
                 _ => ranges.push((prefix.first, prefix.last)),
             }
         }
-        Self { prefixes, ranges, label }
+        let cidrs = ranges.iter().flat_map(|&(first, last)| u32::cidrs(first, last)).map(|net| match net.network() {
+            IpAddr::V4(first) => (first.into(), net.prefix_len()),
+            IpAddr::V6(first) => panic!("{first} among IPv4 ranges"),
+        });
+        Self { cidrs: cidrs.collect(), prefixes, ranges, label }
     }
 
-    /// The CIDR prefixes of [`List::ranges`]: the fewest that hold the same addresses.
-    pub(crate) fn cidrs(&self) -> Vec<(u32, u8)> {
-        let cidrs = self.ranges.iter().flat_map(|&(first, last)| u32::cidrs(first, last));
-        cidrs
-            .map(|net| match net.network() {
-                std::net::IpAddr::V4(first) => (first.into(), net.prefix_len()),
-                std::net::IpAddr::V6(first) => panic!("{first} among IPv4 ranges"),
-            })
-            .collect()
+    /// The same list for peers that are given each prefix as it is listed.
+    pub(crate) fn unmerged(self) -> Self {
+        let mut cidrs: Vec<(u32, u8)> = self.prefixes.iter().map(|prefix| (prefix.first, prefix.length)).collect();
+        cidrs.dedup();
+        let mut ranges: Vec<(u32, u32)> = Vec::new();
+        for prefix in &self.prefixes {
+            if ranges.last().is_none_or(|&(_, last)| prefix.first > last) {
+                ranges.push((prefix.first, prefix.last));
+            }
+        }
+        Self { ranges, cidrs, ..self }
     }
 
     /// The prefixes as a list file has them.
@@ -144,8 +152,15 @@ mod tests {
     fn overlapping_and_neighbouring_prefixes_become_one_range() {
         let list = list(&[("1.0.0.0", 8), ("1.2.0.0", 16), ("2.0.0.0", 9), ("3.0.0.0", 24)]);
         assert_eq!(list.ranges, [(0x0100_0000, 0x027f_ffff), (0x0300_0000, 0x0300_00ff)]);
-        assert_eq!(list.cidrs(), [(0x0100_0000, 8), (0x0200_0000, 9), (0x0300_0000, 24)]);
+        assert_eq!(list.cidrs, [(0x0100_0000, 8), (0x0200_0000, 9), (0x0300_0000, 24)]);
         assert_eq!(list.text(), "1.0.0.0/8\n1.2.0.0/16\n2.0.0.0/9\n3.0.0.0/24\n");
+    }
+
+    #[test]
+    fn an_unmerged_list_keeps_each_prefix_and_its_ranges_leave_out_those_inside_of_others() {
+        let list = list(&[("1.0.0.0", 8), ("1.2.0.0", 16), ("1.2.0.0", 16), ("2.0.0.0", 9)]).unmerged();
+        assert_eq!(list.ranges, [(0x0100_0000, 0x01ff_ffff), (0x0200_0000, 0x027f_ffff)]);
+        assert_eq!(list.cidrs, [(0x0100_0000, 8), (0x0102_0000, 16), (0x0200_0000, 9)]);
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 fn measure(arguments: &Measure) -> ExitCode {
     weir_tests::require_root();
     measure::stop_on_signals();
-    let effort = Effort::new(arguments.quick);
+    let effort = Effort::new(arguments.quick, arguments.rounds);
     let unknown = arguments.sections.iter().find(|name| SECTIONS.iter().all(|section| section.name != **name));
     if let Some(name) = unknown {
         eprintln!("bench: no section {name:?}; there are: {}", SECTIONS.map(|section| section.name).join(", "));

@@ -25,8 +25,10 @@ pub(crate) const MOST_STEAL: f64 = 0.05;
 const TICKS: f64 = 100.0;
 
 impl Effort {
-    pub(crate) fn new(quick: bool) -> Self {
-        let (rounds, spare) = if quick { (5, 2) } else { (15, 8) };
+    /// `rounds` in the place of the usual number.
+    pub(crate) fn new(quick: bool, rounds: Option<usize>) -> Self {
+        let usual = if quick { 5 } else { 15 };
+        let (rounds, spare) = (rounds.unwrap_or(usual), usual / 2);
         let cpus = thread::available_parallelism().map_or(1, usize::from);
         Self { quick, rounds, spare, cpu: cpus - 1 }
     }

@@ -85,6 +85,14 @@ impl Run {
 }
 
 impl Group {
+    /// Adds the rounds of a group that measured the same, in any order.
+    pub(crate) fn append(&mut self, more: &Self) {
+        for series in &mut self.series {
+            let other = more.series.iter().find(|other| other.name == series.name);
+            series.samples.extend(other.iter().flat_map(|other| &other.samples));
+        }
+    }
+
     pub(crate) fn samples(&self, candidate: &str) -> Option<&[f64]> {
         self.series.iter().find(|series| series.name == candidate).map(|series| series.samples.as_slice())
     }

@@ -1,16 +1,17 @@
 //! Section *path*: frames a second through a router that drops or forwards them, counted where they arrive.
 
 pub(crate) mod lane;
+mod trial;
 
 use weir_tests::cpu;
-use weir_tests::generator::{Clients, Router as Generator};
+use weir_tests::generator::Clients;
 
 use crate::Section;
 use crate::list::List;
-use crate::measure::{self, Effort};
-use crate::peers::{self, Candidate, Does, Installed};
-use crate::results::{Group, Run, Series};
-use lane::{Bed, MAC_INGRESS, MAC_SENDER};
+use crate::measure::{Effort, Rounds};
+use crate::peers::{self, Does};
+use crate::results::{Group, Run};
+use trial::Trial;
 
 pub(crate) const SECTION: Section = Section { name: "path", measure, preface: PREFACE };
 
@@ -18,6 +19,9 @@ pub(crate) const SECTION: Section = Section { name: "path", measure, preface: PR
 pub(crate) const DROP: &str = "all frames to listed destinations";
 pub(crate) const MIXED: &str = "half of the frames to listed destinations";
 pub(crate) const FORWARD: &str = "no frame to a listed destination";
+pub(crate) const AS_LISTED: &str = "all frames to listed destinations, lists as they are";
+pub(crate) const DUEL_DROP: &str = "all frames to listed destinations, in short turns";
+pub(crate) const DUEL_FORWARD: &str = "no frame to a listed destination, in short turns";
 pub(crate) const FORGED: &str = "all frames to listed destinations, from 65,536 sources";
 pub(crate) const EXACT: &str = "all frames to listed destinations, exact addresses";
 
@@ -29,51 +33,114 @@ candidate has a router, a namespace of its own, between the same sender and rece
 they differ is the line \"another lane\". What arrives is counted at the router's device and at the receiver, which drops \
 all; before it is measured, each candidate must have dropped exactly what is listed and forwarded exactly what is not. \
 Sender and router share one CPU, so a figure says what all of it costs and not what a NIC could do: ratios count. weir asks \
-for destination and source and counts what it drops; peers ask for the destination alone.\n";
+for destination and source and counts what it drops; peers ask for the destination alone. Peers get their lists as ranges \
+or prefixes without overlap, neighbours merged, as weir merges them by itself; where lists are \"as they are\", peers hold each \
+prefix as it is listed (nft, which takes no overlap, each that is inside of no other). Comparisons \"in short turns\" are those of \
+the goals: many short bursts, each side on the other's lane for half of them.\n";
 
-/// Destinations in memory: more than any cache of the candidates' tables hides.
-const DESTINATIONS: usize = 1 << 20;
-/// Nanoseconds that a burst should take, and the frames that tell how long one takes.
-const BURST: f64 = 60e6;
-const TRIAL: u32 = 16_384;
-/// Frames with which a candidate is tried before it is measured.
-const PROOF: u32 = 20_000;
-/// Less than this share of what was sent arrived: the burst is made again.
-const LEAST_ARRIVED: f64 = 0.995;
-const ATTEMPTS: usize = 5;
-
-/// A candidate in its lane.
-struct Runner {
-    candidate: Candidate,
-    lane: usize,
-    installed: Installed,
+/// What the generator sends, and who is asked to do what with it.
+struct Workload {
+    name: &'static str,
+    /// How many in a hundred frames go to listed destinations.
+    share: usize,
+    clients: Clients,
+    /// Those that do one of these are measured.
+    does: &'static [Does],
+    /// With whom they are compared.
+    base: &'static str,
 }
+
+const LAN: Clients = Clients::Lan([10, 66, 1]);
+const DROPS: &[Does] = &[Does::DropAll, Does::DropListed];
+
+const ALL_LISTED: Workload =
+    Workload { name: DROP, share: 100, clients: LAN, does: DROPS, base: peers::NULL_DROP.name };
+const NONE_LISTED: Workload = Workload {
+    name: FORWARD,
+    share: 0,
+    clients: LAN,
+    does: &[Does::PassAll, Does::DropListed],
+    base: peers::NO_FILTER.name,
+};
+const HALF_LISTED: Workload =
+    Workload { name: MIXED, share: 50, clients: LAN, does: &[Does::DropListed], base: peers::DROP_MARKED.name };
+const LISTED_AS_THEY_ARE: Workload = Workload { name: AS_LISTED, ..ALL_LISTED };
+const DUEL_DROPPING: Workload = Workload { name: DUEL_DROP, ..ALL_LISTED };
+const DUEL_FORWARDING: Workload = Workload { name: DUEL_FORWARD, ..NONE_LISTED };
+const FORGED_SOURCES: Workload = Workload { name: FORGED, clients: Clients::Forged([10, 66]), ..ALL_LISTED };
+const EXACT_ADDRESSES: Workload = Workload { name: EXACT, ..ALL_LISTED };
+
+/// Nanoseconds that a burst should take.
+const BURST: f64 = 60e6;
+const SHORT_BURST: f64 = 25e6;
 
 fn measure(effort: &Effort, run: &mut Run) {
     cpu::leave(effort.cpu);
-    let sizes: &[usize] = if effort.quick { &[100, 10_000] } else { &[100, 10_000, 100_000, usize::MAX] };
+    let sizes: &[usize] = if effort.quick { &[10_000] } else { &[100, 10_000, 100_000, usize::MAX] };
     for &size in sizes {
         let list = List::of_size(size);
+        duel(effort, run, &list);
         prefixes(effort, run, &list);
     }
-    let addresses: &[usize] = if effort.quick { &[100] } else { &[100, 10_000, 100_000] };
-    for &count in addresses {
+    if effort.quick {
+        return;
+    }
+    for count in [100, 10_000, 100_000] {
         let list = List::of_addresses(count);
         let candidates = [peers::NULL_DROP, peers::WEIR_NATIVE, peers::XDP_FILTER];
-        let mut bench = Bench::new(effort, run, &list, &candidates);
-        bench.workload(run, EXACT, 100, Clients::Lan([10, 66, 1]), &[Does::DropAll, Does::DropListed]);
+        let measured = Trial::new(effort, run, &list, &candidates).measure(&EXACT_ADDRESSES, BURST);
+        add(run, measured);
+    }
+    for size in [10_000, usize::MAX] {
+        let list = List::of_size(size).unmerged();
+        let candidates = [
+            peers::NULL_DROP,
+            peers::WEIR_NATIVE,
+            peers::LPM,
+            peers::NFT_INGRESS,
+            peers::NFT_PREROUTING,
+            peers::IPTABLES,
+        ];
+        let measured = Trial::new(effort, run, &list, &candidates).measure(&LISTED_AS_THEY_ARE, BURST);
+        add(run, measured);
+    }
+}
+
+fn add(run: &mut Run, (group, rounds): (Group, Rounds)) {
+    group.say();
+    run.add(group, rounds.repeated, rounds.disturbed);
+}
+
+/// The closest comparisons, measured more often than the others and by turns so short that what else the machine does meets
+/// both sides; in the second half each side is on another's lane.
+fn duel(effort: &Effort, run: &mut Run, list: &List) {
+    let effort = Effort { rounds: 2 * effort.rounds, ..*effort };
+    let mut candidates = [peers::NULL_DROP, peers::WEIR_NATIVE, peers::NO_FILTER];
+    let mut halves = Vec::new();
+    for _ in 0..2 {
+        let mut trial = Trial::new(&effort, run, list, &candidates);
+        halves.push([&DUEL_DROPPING, &DUEL_FORWARDING].map(|workload| trial.measure(workload, SHORT_BURST)));
+        candidates.rotate_left(1);
+    }
+    let mut halves = halves.into_iter();
+    let (Some(first), Some(second)) = (halves.next(), halves.next()) else { return };
+    for ((mut group, mut rounds), (more, others)) in first.into_iter().zip(second) {
+        group.append(&more);
+        rounds.repeated += others.repeated;
+        rounds.disturbed += others.disturbed;
+        add(run, (group, rounds));
     }
 }
 
 fn prefixes(effort: &Effort, run: &mut Run, list: &List) {
     let mut candidates = vec![
         peers::NULL_DROP,
-        peers::NULL_DROP_AGAIN,
         peers::NO_FILTER,
-        peers::NULL_PASS,
-        peers::DROP_MARKED,
         peers::WEIR_NATIVE,
         peers::WEIR_BARE,
+        peers::DROP_MARKED,
+        peers::NULL_DROP_AGAIN,
+        peers::NULL_PASS,
         peers::WEIR_TCX,
         peers::LPM,
         peers::NFT_INGRESS,
@@ -83,122 +150,12 @@ fn prefixes(effort: &Effort, run: &mut Run, list: &List) {
     if !effort.quick {
         candidates.extend([peers::WEIR_TC, peers::WEIR_GENERIC]);
     }
-    let mut bench = Bench::new(effort, run, list, &candidates);
-    let lan = Clients::Lan([10, 66, 1]);
-    bench.workload(run, DROP, 100, lan, &[Does::DropAll, Does::DropListed]);
-    bench.workload(run, FORWARD, 0, lan, &[Does::PassAll, Does::DropListed]);
-    if list.label == "10k" || list.label == "all" {
-        bench.workload(run, MIXED, 50, lan, &[Does::DropListed]);
-        bench.workload(run, FORGED, 100, Clients::Forged([10, 66]), &[Does::DropAll, Does::DropListed]);
+    let mut trial = Trial::new(effort, run, list, &candidates);
+    let mut workloads = vec![&ALL_LISTED, &NONE_LISTED];
+    if !effort.quick && matches!(&*list.label, "10k" | "all") {
+        workloads.extend([&HALF_LISTED, &FORGED_SOURCES]);
     }
-}
-
-/// Candidates that hold one list.
-struct Bench<'a> {
-    effort: &'a Effort,
-    list: &'a List,
-    // Before the bed: what is installed goes before the namespaces it is in.
-    runners: Vec<Runner>,
-    bed: Bed,
-}
-
-impl<'a> Bench<'a> {
-    /// Installs the candidates, and proves that each does what it should.
-    fn new(effort: &'a Effort, run: &mut Run, list: &'a List, candidates: &[Candidate]) -> Self {
-        let bed = Bed::new(candidates.len());
-        let mut runners = Vec::new();
-        for (number, candidate) in candidates.iter().enumerate() {
-            measure::stop_if_asked();
-            match (candidate.install)(&bed.lanes[number], list) {
-                Ok(installed) => runners.push(Runner { candidate: *candidate, lane: number, installed }),
-                Err(why) => run.absent(SECTION.name, candidate.name, &format!("{} prefixes", list.label), &why),
-            }
-        }
-        Self { effort, list, runners, bed }
+    for workload in workloads {
+        add(run, trial.measure(workload, BURST));
     }
-
-    /// Measures those candidates that do one of `does`.
-    fn workload(&mut self, run: &mut Run, workload: &str, share: usize, clients: Clients, does: &[Does]) {
-        let Self { effort, list, runners, bed } = self;
-        let mut generator = Generator::new(DESTINATIONS, MAC_SENDER, MAC_INGRESS, clients);
-        generator.aim(&list.destinations(DESTINATIONS, 50));
-        let runners: Vec<&Runner> = runners.iter().filter(|runner| does.contains(&runner.candidate.does)).collect();
-        for runner in &runners {
-            prove(bed, &mut generator, effort.cpu, runner);
-        }
-        if share != 50 {
-            generator.aim(&list.destinations(DESTINATIONS, share));
-        }
-        let mut shot =
-            |runner: &Runner, from: u64, count: u32| burst(bed, &mut generator, effort.cpu, runner, from, count);
-        let frames: Vec<u32> = runners
-            .iter()
-            .map(|runner| {
-                let trial = shot(runner, 0, TRIAL);
-                #[expect(clippy::cast_sign_loss, reason = "times are positive")]
-                let frames = (BURST / trial) as u32;
-                frames.next_multiple_of(64)
-            })
-            .collect();
-        let rounds = measure::in_turns(effort, runners.len(), |round, turn| {
-            shot(runners[turn], (round as u64) << 16, frames[turn])
-        });
-        let series = runners.iter().zip(rounds.samples).map(|(runner, samples)| Series {
-            name: runner.candidate.name.into(),
-            samples,
-            once: runner.installed.once.clone(),
-        });
-        let base = runners.first().map(|runner| runner.candidate.name).unwrap_or_default();
-        let group = Group {
-            section: SECTION.name.into(),
-            workload: workload.into(),
-            size: list.prefixes.len(),
-            label: list.label.clone(),
-            unit: "ns".into(),
-            base: base.into(),
-            series: series.collect(),
-        };
-        group.say();
-        run.add(group, rounds.repeated, rounds.disturbed);
-    }
-}
-
-/// Nanoseconds for each frame of a burst that arrived.
-fn burst(bed: &Bed, generator: &mut Generator, cpu: usize, runner: &Runner, from: u64, count: u32) -> f64 {
-    for _ in 0..ATTEMPTS {
-        let (sent, counted) = bed.burst(&bed.lanes[runner.lane], generator, cpu, from, count);
-        let (time, frames) = sent.timed;
-        let arrived = counted.arrived as f64 / sent.frames as f64;
-        let forwarded = forwarded(runner.candidate.does, sent.frames, sent.listed);
-        let name = runner.candidate.name;
-        assert!(counted.forwarded <= forwarded, "{name} forwarded {} of {forwarded}: it leaks", counted.forwarded);
-        if arrived >= LEAST_ARRIVED && counted.forwarded as f64 >= LEAST_ARRIVED * forwarded as f64 {
-            return time.as_nanos() as f64 / frames as f64 / arrived;
-        }
-    }
-    panic!("{}: frames are lost before they arrive", runner.candidate.name);
-}
-
-/// Frames that a candidate must forward.
-fn forwarded(does: Does, frames: u64, listed: u64) -> u64 {
-    match does {
-        Does::DropAll => 0,
-        Does::DropListed => frames - listed,
-        Does::PassAll => frames,
-    }
-}
-
-/// Sends mixed frames, and demands that each was dropped or forwarded as it should.
-fn prove(bed: &Bed, generator: &mut Generator, cpu: usize, runner: &Runner) {
-    let mut seen = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let (sent, counted) = bed.burst(&bed.lanes[runner.lane], generator, cpu, 0, PROOF);
-        let wanted = forwarded(runner.candidate.does, sent.frames, sent.listed);
-        // A frame that another process' turn made the sender lose proves nothing.
-        if counted.arrived == sent.frames && counted.forwarded == wanted {
-            return;
-        }
-        seen.push((sent, counted, wanted));
-    }
-    panic!("{} does not do what it should: {seen:?}", runner.candidate.name);
 }

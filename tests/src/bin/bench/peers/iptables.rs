@@ -10,10 +10,10 @@ use crate::path::lane::Lane;
 
 /// Drops before routing and connection tracking.
 pub(super) fn raw(lane: &Lane, list: &List) -> Result<Installed, String> {
-    let cidrs = list.cidrs();
+    let cidrs = &list.cidrs;
     let room = cidrs.len().next_power_of_two().max(1024);
     let mut script = format!("create listed hash:net family inet hashsize {room} maxelem {}\n", room.max(65_536));
-    for (first, length) in cidrs {
+    for &(first, length) in cidrs {
         writeln!(script, "add listed {}/{length}", Ipv4Addr::from(first)).unwrap();
     }
     let file = lane.scratch.file("listed.ipset", script);

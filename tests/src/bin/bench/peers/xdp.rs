@@ -19,11 +19,11 @@ pub(super) fn install(lane: &Lane, name: &str) -> Result<Installed, String> {
 
 /// Attaches the `LPM_TRIE` filter.
 pub(super) fn install_lpm(lane: &Lane, list: &List) -> Result<Installed, String> {
-    let cidrs = list.cidrs();
+    let cidrs = &list.cidrs;
     let begun = Instant::now();
     let mut ebpf = programs::load(&[("LPM4", cidrs.len())], &["lpm_filter"]);
     let mut trie = LpmTrie::<_, [u8; 4], u32>::try_from(ebpf.map_mut("LPM4").unwrap()).unwrap();
-    for (first, length) in cidrs {
+    for &(first, length) in cidrs {
         trie.insert(&Key::new(length.into(), first.to_be_bytes()), 1, 0).map_err(|error| error.to_string())?;
     }
     attach(&mut ebpf, "lpm_filter", &lane.router, INGRESS)?;
