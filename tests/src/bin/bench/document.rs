@@ -1,5 +1,6 @@
 //! docs/BENCHMARKS.md and its plots, made of the figures alone. Must not measure, and must not leave out what was missed.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -38,6 +39,9 @@ fn text(results: &Results) -> String {
     text.push_str(&goals(&goal::judge(results)));
     text.push_str(&machine(results));
     let Some(last) = results.runs.last() else { return text };
+    if results.runs.len() > 1 {
+        write!(text, "\nThe tables below are of run {}.\n", results.runs.len()).unwrap();
+    }
     for section in SECTIONS.iter().filter(|section| last.groups.iter().any(|group| group.section == section.name)) {
         write!(text, "\n## {}\n\n{}", capital(section.name), section.preface).unwrap();
         for (workload, groups) in workloads(last, section.name) {
@@ -119,19 +123,15 @@ fn table(groups: &[&Group]) -> String {
         }
         text.push('\n');
     }
-    for kind in groups.iter().flat_map(|group| &group.series).flat_map(|series| series.once.keys()).fold(
-        Vec::new(),
-        |mut kinds: Vec<&str>, kind| {
-            if !kinds.contains(&&**kind) {
-                kinds.push(kind);
+    for group in groups {
+        let mut kinds: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for series in &group.series {
+            for (kind, &figure) in &series.once {
+                kinds.entry(kind).or_default().push(format!("{} {}", series.name, number(figure)));
             }
-            kinds
-        },
-    ) {
-        let of = |series: &crate::results::Series| Some(format!("{} {}", series.name, number(*series.once.get(kind)?)));
-        for group in groups {
-            let all: Vec<String> = group.series.iter().filter_map(of).collect();
-            write!(text, "\n{kind}, {}: {}.\n", group.label, all.join(", ")).unwrap();
+        }
+        for (kind, figures) in kinds {
+            write!(text, "\n{}, {kind}: {}.\n", group.label, figures.join(", ")).unwrap();
         }
     }
     text

@@ -77,6 +77,13 @@ fn on_lookups() -> Vec<Goal> {
         goal(&format!("IPv4, 1k prefixes: {cost}"), AtMost(6.0), |run| lookup(run, HITS_V4, "1k")),
         goal(&format!("IPv4, all prefixes: {cost}"), AtMost(25.0), |run| lookup(run, HITS_V4, "all")),
         goal("IPv4, all prefixes: table in MB", AtMost(20.0), |run| megabytes(run, HITS_V4, "all")),
+        goal(&format!("IPv4, all prefixes in a small budget: {cost}"), AtMost(50.0), |run| {
+            Some(run.group(lookup::SECTION.name, HITS_V4, "all")?.summary(lookup::WEIR_SMALL)?.median)
+        }),
+        goal("IPv4, all prefixes in a small budget: table in MB", AtMost(4.0), |run| {
+            let group = run.group(lookup::SECTION.name, HITS_V4, "all")?;
+            group.once(lookup::WEIR_SMALL, lookup::BYTES).map(|bytes| bytes / 1e6)
+        }),
         goal(&format!("IPv4, 1k prefixes: {times}"), AtLeast(15.0), |run| slower(run, HITS_V4, "1k")),
         goal(&format!("IPv4, all prefixes: {times}"), AtLeast(30.0), |run| slower(run, HITS_V4, "all")),
         goal("IPv4: net ns at all prefixes / at 64, hits", AtMost(8.0), |run| {
@@ -117,12 +124,12 @@ fn on_paths() -> Vec<Goal> {
     vec![
         on_path(null, AtLeast(0.90), path::DUEL_DROP, "10k", weir),
         on_path(null, AtLeast(0.80), path::DUEL_DROP, "all", weir),
-        on_path(nft_ingress, AtLeast(6.0), path::DROP, "10k", ingress),
-        on_path(nft_ingress, AtLeast(10.0), path::DROP, "all", ingress),
-        on_path(nft_prerouting, AtLeast(6.0), path::DROP, "10k", prerouting),
-        on_path(nft_prerouting, AtLeast(10.0), path::DROP, "all", prerouting),
-        on_path(ipset, AtLeast(5.0), path::DROP, "10k", iptables),
-        on_path(ipset, AtLeast(14.0), path::DROP, "all", iptables),
+        on_path(nft_ingress, AtLeast(6.0), path::AS_LISTED, "10k", ingress),
+        on_path(nft_ingress, AtLeast(10.0), path::AS_LISTED, "all", ingress),
+        on_path(nft_prerouting, AtLeast(6.0), path::AS_LISTED, "10k", prerouting),
+        on_path(nft_prerouting, AtLeast(10.0), path::AS_LISTED, "all", prerouting),
+        on_path(ipset, AtLeast(5.0), path::AS_LISTED, "10k", iptables),
+        on_path(ipset, AtLeast(14.0), path::AS_LISTED, "all", iptables),
         on_path(forward, AtLeast(0.95), path::DUEL_FORWARD, "10k", forwarding),
         on_path(forward, AtLeast(0.95), path::DUEL_FORWARD, "all", forwarding),
     ]

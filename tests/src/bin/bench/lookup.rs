@@ -16,6 +16,8 @@ pub(crate) const SECTION: Section = Section { name: "lookup", measure, preface: 
 
 /// Candidates.
 pub(crate) const WEIR: &str = "weir";
+/// weir's tables built for 4 MB.
+pub(crate) const WEIR_SMALL: &str = "weir, small budget";
 pub(crate) const LPM: &str = "LPM_TRIE";
 const LOOP: &str = "the loop, subtracted above";
 /// What is told of weir's tables beside their time.

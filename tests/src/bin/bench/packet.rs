@@ -9,10 +9,10 @@ use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use filter_common::packet::Layer;
 use weir::datapath::object::{Capacity, Detail, Object, Options};
-use weir::prefix::Prefixes;
+use weir::prefix::{Address, Prefixes};
 use weir::ruleset::{Guard, Sets, compile};
 use weir_tests::frame::{Frame, TPID_8021AD, frame};
-use weir_tests::internet;
+use weir_tests::internet::{self, Prefix};
 use weir_tests::programs::{self, program};
 
 use crate::Section;
@@ -35,7 +35,7 @@ pub(crate) const LABEL: &str = "10k";
 const PREFACE: &str = "Nanoseconds for one run of a whole XDP program on one frame, again and again by `BPF_PROG_TEST_RUN`, the \
 kernel's own part of about the null program's figure included, in whole nanoseconds, as the kernel gives them. Everything is in the cache: the same frame, the same branches, \
 the same few lines of the table. Such figures tell what code costs. What tables cost they hide, see the other sections. 10,000 \
-prefixes of each family are listed; a hit is a frame to one of them. \"Parse only\" finds the IP header as weir does and reads both \
+prefixes of each family are listed; a hit is a frame to one of them, a miss one to the address right behind one of them. \"Parse only\" finds the IP header as weir does and reads both \
 addresses. weir asks for both and counts; xdp-filter and the `LPM_TRIE` filter ask for the destination alone, and are left out where \
 they do not read the frame. xdp-filter's candidates are exact addresses.\n";
 
@@ -46,9 +46,6 @@ const XDP_PASS: u32 = 2;
 /// Who sends.
 const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 2);
 const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd66, 0, 0, 0, 0, 0, 0, 2);
-/// Documentation addresses that nobody announces.
-const UNLISTED_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
-const UNLISTED_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x100, 0, 0, 0, 0, 0x10);
 
 /// A kind of frame, by its destination.
 type Build = fn(Destinations, bool) -> Vec<u8>;
@@ -62,21 +59,30 @@ const FRAMES: [(&str, Build); 5] = [
     ("IPv6", v6),
 ];
 
-/// Listed addresses.
+/// Listed addresses, and such that stand right behind a listed prefix: a table has to look as close.
 #[derive(Clone, Copy)]
 struct Destinations {
     v4: Ipv4Addr,
     v6: Ipv6Addr,
+    unlisted_v4: Ipv4Addr,
+    unlisted_v6: Ipv6Addr,
+}
+
+/// The first address of the first prefix, and the first one behind a prefix that no prefix holds.
+fn around<A: Address>(prefixes: &[Prefix<A>]) -> (A, A) {
+    let held = |address: A| prefixes.iter().any(|prefix| (prefix.first..=prefix.last).contains(&address));
+    let mut behind = prefixes.iter().filter_map(|prefix| prefix.last.next());
+    (prefixes[0].first, behind.find(|&address| !held(address)).unwrap())
 }
 
 fn v4(frame: Frame, to: Destinations, hit: bool) -> Vec<u8> {
-    let destination = if hit { to.v4 } else { UNLISTED_V4 };
+    let destination = if hit { to.v4 } else { to.unlisted_v4 };
     // 60 bytes where there is no tag: 64 with the checksum that follows on a wire.
     frame.ipv4(CLIENT_V4, destination).udp(443).payload(&[0; 18]).build()
 }
 
 fn v6(to: Destinations, hit: bool) -> Vec<u8> {
-    let destination = if hit { to.v6 } else { UNLISTED_V6 };
+    let destination = if hit { to.v6 } else { to.unlisted_v6 };
     frame().ipv6(CLIENT_V6, destination).udp(443).build()
 }
 
@@ -91,20 +97,22 @@ struct Candidate {
 }
 
 fn measure(effort: &Effort, run: &mut Run) {
-    let sample = Prefixes {
-        v4: internet::rows(&internet::sample(internet::prefixes_v4(&table().v4), LISTED, 1)),
-        v6: internet::rows(&internet::sample(internet::prefixes_v6(&table().v6), LISTED, 1)),
-    };
-    let to = Destinations { v4: sample.v4[0].first.into(), v6: sample.v6[0].first.into() };
+    let v4 = internet::sample(internet::prefixes_v4(&table().v4), LISTED, 1);
+    let v6 = internet::sample(internet::prefixes_v6(&table().v6), LISTED, 1);
+    let ((hit_v4, miss_v4), (hit_v6, miss_v6)) = (around(&v4), around(&v6));
+    let sample = Prefixes { v4: internet::rows(&v4), v6: internet::rows(&v6) };
+    let to =
+        Destinations { v4: hit_v4.into(), v6: hit_v6.into(), unlisted_v4: miss_v4.into(), unlisted_v6: miss_v6.into() };
     let mut own = programs::load(&[("LPM4", LISTED)], &["drop_all", "parse_only", "lpm_filter"]);
     let mut trie = LpmTrie::<_, [u8; 4], u32>::try_from(own.map_mut("LPM4").unwrap()).unwrap();
-    for prefix in internet::prefixes_v4(&sample.v4) {
+    for prefix in &v4 {
         trie.insert(&Key::new(prefix.length.into(), prefix.first.to_be_bytes()), 1, 0).unwrap();
     }
     let mut whole = weir(&sample, Detail { clients: 2048, events: 10, burst: 50 });
     let mut bare = weir(&sample, Detail::default());
     let exact = List::of_addresses(LISTED);
-    let exact_to = Destinations { v4: exact.prefixes[0].first.into(), ..to };
+    let (hit, miss) = around(&exact.prefixes);
+    let exact_to = Destinations { v4: hit.into(), unlisted_v4: miss.into(), ..to };
     let bed = Bed::new(1);
     let peer = xdp_filter::exact(&bed.lanes[0], &exact)
         .and_then(|installed| Ok((installed, xdp_filter::program(&bed.lanes[0])?)));

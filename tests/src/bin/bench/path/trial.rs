@@ -1,5 +1,7 @@
 //! Candidates in their lanes: installed, proven to drop and forward what they should, and measured in turns.
 
+use std::collections::BTreeMap;
+
 use weir_tests::generator::Router as Generator;
 
 use super::lane::{Bed, MAC_INGRESS, MAC_SENDER};
@@ -80,7 +82,7 @@ impl<'a> Trial<'a> {
         let series = runners.iter().zip(std::mem::take(&mut rounds.samples)).map(|(runner, samples)| Series {
             name: runner.candidate.name.into(),
             samples,
-            once: runner.installed.once.clone(),
+            once: if workload.tells_load { runner.installed.once.clone() } else { BTreeMap::new() },
         });
         let group = Group {
             section: SECTION.name.into(),
