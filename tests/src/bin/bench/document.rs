@@ -173,7 +173,10 @@ fn pictures(results: &Results) -> Vec<(String, String)> {
                 })
                 .collect();
             let unit = &groups[0].unit;
-            pictures.push((file_name(section.name, workload), plot::svg(&capital(workload), "prefixes or addresses listed", unit, &curves)));
+            pictures.push((
+                file_name(section.name, workload),
+                plot::svg(&capital(workload), "prefixes or addresses listed", unit, &curves),
+            ));
         }
     }
     pictures

@@ -13,6 +13,8 @@ use crate::results::{Group, Run, Series};
 
 /// Destinations in memory: more than any cache of the candidates' tables hides.
 const DESTINATIONS: usize = 1 << 20;
+/// Those of a quick run: to set a million takes longer than to measure a little.
+const FEW_DESTINATIONS: usize = 1 << 16;
 /// Frames that tell how long one takes.
 const TRIAL: u32 = 16_384;
 /// Frames with which a candidate is tried before it is measured.
@@ -55,15 +57,16 @@ impl<'a> Trial<'a> {
     /// Measures the candidates of a workload, in bursts of so many nanoseconds.
     pub(super) fn measure(&mut self, workload: &Workload, burst_ns: f64) -> (Group, Rounds) {
         let Self { effort, list, runners, bed } = self;
-        let mut generator = Generator::new(DESTINATIONS, MAC_SENDER, MAC_INGRESS, workload.clients);
-        generator.aim(&list.destinations(DESTINATIONS, 50));
+        let count = if effort.quick { FEW_DESTINATIONS } else { DESTINATIONS };
+        let mut generator = Generator::new(count, MAC_SENDER, MAC_INGRESS, workload.clients);
+        generator.aim(&list.destinations(count, 50));
         let runners: Vec<&Runner> =
             runners.iter().filter(|runner| workload.does.contains(&runner.candidate.does)).collect();
         for runner in &runners {
             prove(bed, &mut generator, effort.cpu, runner);
         }
         if workload.share != 50 {
-            generator.aim(&list.destinations(DESTINATIONS, workload.share));
+            generator.aim(&list.destinations(count, workload.share));
         }
         let mut shot =
             |runner: &Runner, from: u64, count: u32| burst(bed, &mut generator, effort.cpu, runner, from, count);
