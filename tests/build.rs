@@ -1,4 +1,4 @@
-//! Compiles the lookup benchmark's BPF object (`filter-ebpf/src/bench.rs`) into `OUT_DIR`. Must not build the shipped one.
+//! Compiles the benchmark's BPF object (`filter-ebpf/src/bench/`) into `OUT_DIR`. Must not build the shipped one.
 
 use std::env;
 use std::process::Command;

@@ -9,6 +9,8 @@
 //! - [`http`] speaks HTTP as it is told; [`browser`] drives a Chromium.
 //! - [`pty`] is a terminal.
 //! - [`weir`] runs the binary.
+//! - [`programs`] is the benchmark's BPF object; [`generator`] sends frames with it, [`lookup`] asks tables; [`internet`] is
+//!   the table of all prefixes, [`keys`] chooses addresses; [`cpu`] keeps a CPU for what is measured.
 //!
 //! Rules: a test makes its own namespaces and its own run directory, so tests run in parallel; it panics rather than
 //! returns an error; it waits on a condition with a deadline, never on luck. Traffic stays inside namespaces made here.
@@ -22,13 +24,19 @@
 )]
 
 pub mod browser;
+pub mod cpu;
 pub mod echo;
 pub mod feed;
 pub mod frame;
+pub mod generator;
 pub mod http;
+pub mod internet;
 pub mod irrd;
+pub mod keys;
 pub mod lab;
+pub mod lookup;
 pub mod netns;
+pub mod programs;
 pub mod pty;
 mod random;
 pub mod socket;

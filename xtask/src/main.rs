@@ -1,5 +1,6 @@
 //! `cargo xtask VERB`: what developers and CI run, one file per verb. It drives cargo and must not link the product.
 
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -37,6 +38,8 @@ enum Verb {
         /// Run only the tests whose name contains this, and no source checks
         filter: Option<String>,
     },
+    /// Measure weir beside its peers and write docs/BENCHMARKS.md (asks for root)
+    Bench(bench::Bench),
     /// Check the source rules of CONTRIBUTING.md
     Tidy,
     /// The part of `demo` that needs root
@@ -69,6 +72,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Build => drop(build::build()?),
         Verb::Demo => demo::demo()?,
         Verb::Test { filter } => return test::test(filter.as_deref()),
+        Verb::Bench(bench) => return bench.run(),
         Verb::Tidy => tidy::verb()?,
         Verb::LabDemo { weir } => demo::demo_as_root(&weir)?,
         Verb::LabServer(server) => server.run()?,

@@ -19,6 +19,8 @@ pub(crate) enum Need {
     Lab,
     /// Run the checks and the root tests.
     Test,
+    /// Measure weir beside its peers.
+    Bench,
 }
 
 /// The verb: prepares the build and says what else the other verbs will install.
@@ -42,6 +44,8 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
         web::ensure();
     } else if needs.contains(&Need::Lab) {
         programs::ensure(programs::LAB)?;
+    } else if needs.contains(&Need::Bench) {
+        programs::ensure(programs::BENCH)?;
     }
     Ok(())
 }

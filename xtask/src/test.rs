@@ -109,9 +109,7 @@ struct Environment {
 
 impl Environment {
     fn new() -> Result<Self> {
-        let data =
-            std::env::var_os("WEIR_DATA").map_or_else(|| workspace::root().join("../shared/data"), PathBuf::from);
-        let data = data.canonicalize().or_else(|_| std::path::absolute(data))?;
+        let data = workspace::data()?;
         let skipped = std::env::temp_dir().join(format!("weir-skipped-{}", std::process::id()));
         fs::write(&skipped, "").with_context(|| format!("cannot write {}", skipped.display()))?;
         Ok(Self { data, skipped })

@@ -15,6 +15,12 @@ pub(crate) fn root() -> PathBuf {
     Path::new(&manifest).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
+/// Where real lists and tables are: as `WEIR_DATA` says.
+pub(crate) fn data() -> Result<PathBuf> {
+    let data = std::env::var_os("WEIR_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
+    Ok(data.canonicalize().or_else(|_| std::path::absolute(data))?)
+}
+
 /// Root of the tools that xtask installs for itself.
 pub(crate) fn tools() -> PathBuf {
     root().join("target/tools")

@@ -5,54 +5,15 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use serde_json::Value;
 use weir_tests::frame::frame;
+use weir_tests::generator::Flood;
 use weir_tests::lab::{DEADLINE, LAN_V4, LISTED_V4, MAC_LAN, MAC_ROUTER_LAN, Path, wait_until};
-use weir_tests::netns::Netns;
 use weir_tests::weir::{Scratch, Signal, Weir};
-
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-bench"));
 
 /// Frames a round, and rounds of each kind.
 const FRAMES: u32 = 1_500_000;
 const ROUNDS: usize = 5;
-
-/// A generator that sends frames out of a device faster than a socket can.
-struct Generator {
-    ebpf: Ebpf,
-    program: &'static str,
-    context: [u32; 6],
-    frame: Vec<u8>,
-}
-
-impl Generator {
-    /// `program` of the benchmark's object: `flood` for 256 clients, `forge` for 65,536.
-    fn new(netns: &Netns, device: &str, program: &'static str, frame: Vec<u8>) -> Self {
-        let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT).unwrap();
-        let flood: &mut Xdp = ebpf.program_mut(program).unwrap().try_into().unwrap();
-        flood.load().unwrap();
-        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        let context = [0, u32::try_from(frame.len()).unwrap(), 0, netns.index(device), 0, 0];
-        Self { ebpf, program, context, frame }
-    }
-
-    fn send(&mut self, netns: &Netns, count: u32) {
-        let program: &mut Xdp = self.ebpf.program_mut(self.program).unwrap().try_into().unwrap();
-        let context = self.context.map(u32::to_ne_bytes);
-        netns.enter(|| {
-            let options = TestRunOptions {
-                data_in: Some(&self.frame),
-                ctx_in: Some(context.as_flattened()),
-                repeat: count,
-                attrs: TestRunAttrs::new().xdp_live_frames(64),
-                ..TestRunOptions::default()
-            };
-            program.test_run(options).unwrap();
-        });
-    }
-}
 
 fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -75,7 +36,7 @@ fn a_flood_is_dropped_as_fast_with_events_as_without_and_memory_stays_bounded() 
     let config = configuration(10);
     let weir = Weir::start(&path.router, ["-c", config.as_str()]);
     let listed = frame().macs(MAC_LAN, MAC_ROUTER_LAN).ipv4(LAN_V4, LISTED_V4).udp(443).payload(&[0; 18]).build();
-    let mut generator = Generator::new(&path.lan, "eth0", "flood", listed);
+    let mut generator = Flood::new(&path.lan, "eth0", "flood", listed);
     // By turns without events and with them: as fast as it goes, and a million a second.
     let (mut flat_out, mut paced) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     generator.send(&path.lan, FRAMES / 5);
@@ -139,7 +100,7 @@ fn forged_addresses_do_not_drive_out_a_real_client_and_every_packet_stays_in_the
         frame().macs(MAC_LAN, MAC_ROUTER_LAN).ipv4(client, LISTED_V4).udp(443).payload(&[0; 18]).build()
     };
     let (socket, real) = (path.lan_socket(), from(LAN_V4));
-    let mut generator = Generator::new(&path.lan, "eth0", "forge", from(Ipv4Addr::new(172, 16, 0, 0)));
+    let mut generator = Flood::new(&path.lan, "eth0", "forge", from(Ipv4Addr::new(172, 16, 0, 0)));
     let begun = Instant::now();
     let mut sent = 0;
     for _ in 0..5 {

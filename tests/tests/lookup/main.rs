@@ -1,24 +1,21 @@
 //! The lookup on the Internet's whole table: equal to the kernel's `LPM_TRIE` everywhere, how much faster, how much memory,
 //! and how long a publish of it takes.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-mod bench;
-mod internet;
-
-use std::collections::{BTreeMap, HashSet};
-use std::hash::Hash;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bench::{Bench, GROUP};
 use filter_common::packet::Layer;
-use internet::Prefix;
 use weir::datapath::object::{Capacity, Detail, Hook, Object, Options};
 use weir::prefix::{Address, Prefixes};
 use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Rule, Ruleset, Sets, compile};
 use weir_tests::frame::Xorshift;
+use weir_tests::internet::{self, Prefix};
+use weir_tests::keys::{anywhere_v4, anywhere_v6, distinct, inside_v4, inside_v6};
+use weir_tests::lookup::{Bench, GROUP};
 use weir_tests::require_root;
 
 const RANDOM_KEYS: usize = 1 << 20;
@@ -31,41 +28,6 @@ const ATTEMPTS: usize = 3;
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn wide(random: &mut Xorshift) -> u128 {
-    u128::from(random.next_u64()) << 64 | u128::from(random.next_u64())
-}
-
-fn inside_v4(random: &mut Xorshift, prefixes: &[Prefix<u32>]) -> u32 {
-    let Prefix { first, last, .. } = prefixes[random.below(prefixes.len())];
-    first | (random.next_u64() >> 32) as u32 & (last - first)
-}
-
-fn inside_v6(random: &mut Xorshift, prefixes: &[Prefix<u128>]) -> u128 {
-    let Prefix { first, last, .. } = prefixes[random.below(prefixes.len())];
-    first | wide(random) & (last - first)
-}
-
-fn anywhere_v4(random: &mut Xorshift) -> u32 {
-    (random.next_u64() >> 32) as u32
-}
-
-/// Where prefixes are: `2000::/3`.
-fn anywhere_v6(random: &mut Xorshift) -> u128 {
-    wide(random) >> 3 | 1 << 125
-}
-
-fn distinct<A: Eq + Hash + Copy>(count: usize, mut next: impl FnMut() -> A) -> Vec<A> {
-    let mut seen = HashSet::with_capacity(count);
-    let mut keys = Vec::with_capacity(count);
-    while keys.len() < count {
-        let key = next();
-        if seen.insert(key) {
-            keys.push(key);
-        }
-    }
-    keys
 }
 
 /// Every range's first and last address and their neighbours, then random addresses, half of them listed, to whole groups.

@@ -12,7 +12,7 @@ use crate::command;
 pub(super) struct Program {
     name: &'static str,
     package: &'static str,
-    /// Some tests need it; those are skipped, by name, where it cannot be had.
+    /// Some tests or measurements need it; those are left out, by name, where it cannot be had.
     optional: bool,
 }
 
@@ -47,10 +47,25 @@ pub(super) const TEST: &[Program] = &[
     optional("promtool", PROMETHEUS),
 ];
 
+/// What `xtask bench` takes: weir's peers, which it does without where they cannot be had, and says so.
+pub(super) const BENCH: &[Program] = &[
+    required("ip", "iproute2"),
+    optional("nft", "nftables"),
+    optional("iptables", "iptables"),
+    optional("ipset", "ipset"),
+    optional("xdp-filter", "xdp-tools"),
+    optional("iperf3", "iperf3"),
+];
+
 /// Says what `ensure` would find, and installs nothing.
 pub(super) fn report() {
-    for program in TEST {
-        let installer = if LAB.iter().any(|lab| lab.name == program.name) { "demo or test" } else { "test" };
+    for program in TEST.iter().chain(BENCH.iter().filter(|bench| TEST.iter().all(|test| test.name != bench.name))) {
+        let takes = |programs: &[Program]| programs.iter().any(|other| other.name == program.name);
+        let installer = match (takes(LAB), takes(TEST)) {
+            (true, _) => "demo or test",
+            (false, true) => "test",
+            (false, false) => "bench",
+        };
         let absent = format!("absent (cargo xtask {installer} installs it)");
         say(program.name, if command::find(program.name).is_some() { "present" } else { &absent });
     }
@@ -69,7 +84,7 @@ pub(super) fn ensure(programs: &[Program]) -> Result<()> {
     }
     for program in optional {
         if install(&[program]).is_err() {
-            say(program.name, "not available here: tests that need it are skipped");
+            say(program.name, "not available here: what needs it is left out, and that is said");
         } else if program.package == PROMETHEUS {
             stop_service(PROMETHEUS)?;
         }

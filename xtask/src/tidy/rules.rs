@@ -30,7 +30,7 @@ const UNSAFE_SITES: [(&str, &str); 10] = [
     ("filter-ebpf/src/frame.rs", "the packet read"),
     ("filter-ebpf/src/entry.rs", "fields of the kernel's packet context that aya does not offer"),
     ("filter-ebpf/src/maps.rs", "counters written in place, constants found by their symbol"),
-    ("filter-ebpf/src/bench.rs", "the same, in the benchmark's object"),
+    ("filter-ebpf/src/bench/", "the same, in the benchmark's object"),
     ("filter-common/src/abi.rs", "aya::Pod has no derive; the macro proves what it demands"),
     ("filter-user/build.rs", "sets a variable for the nested build"),
     ("filter-user/src/datapath/", "system calls that aya does not wrap"),

@@ -1,4 +1,4 @@
-//! The Internet's origin table as this directory's tests use it: one rule for each origin AS, and the same prefixes for the
+//! The Internet's origin table as tests and the benchmark use it: one rule for each origin AS, and the same prefixes for the
 //! kernel's `LPM_TRIE`. Must take the trie's values from the rules, never from weir's tables.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,35 +11,47 @@ use weir::prefix::{Address, Asn, Listed, Prefixes};
 use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Scope, Sets, compile};
 use weir::source::{Wanted, read_asn_table};
-use weir_tests::frame::Xorshift;
-use weir_tests::skipped;
+
+use crate::frame::Xorshift;
+use crate::skipped;
 
 /// One prefix of the table and its origin; sorted so that a prefix stands before those it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Prefix<A> {
-    pub(crate) first: A,
-    pub(crate) length: u8,
-    pub(crate) last: A,
-    pub(crate) asn: Asn,
+pub struct Prefix<A> {
+    /// Its first address.
+    pub first: A,
+    /// Its length in bits.
+    pub length: u8,
+    /// Its last address.
+    pub last: A,
+    /// Who announces it.
+    pub asn: Asn,
 }
 
 /// The set id of each combination of origins.
-pub(crate) type Ids = BTreeMap<Vec<Asn>, u32>;
+pub type Ids = BTreeMap<Vec<Asn>, u32>;
 
 /// The whole table as a source parses it; `None`, and a word to the test runner, where `WEIR_DATA` has none.
-pub(crate) fn read(test: &str) -> Option<Prefixes> {
+#[must_use]
+pub fn read(test: &str) -> Option<Prefixes> {
+    let parsed = parse();
+    if let Err(why) = &parsed {
+        skipped(test, why);
+    }
+    parsed.ok()
+}
+
+/// The whole table as a source parses it, or why there is none.
+pub fn parse() -> Result<Prefixes, String> {
     let root = env::var_os("WEIR_DATA")
         .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data")), PathBuf::from);
     let mut all = Prefixes::default();
     for name in ["asn/asn-ipv4.csv.gz", "asn/asn-ipv6.csv.gz"] {
         let path = root.join(name);
-        let Ok(bytes) = std::fs::read(&path) else {
-            skipped(test, &format!("{} not found", path.display()));
-            return None;
-        };
+        let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         all.append(read_asn_table(&bytes, &Wanted::All).unwrap().parsed.prefixes);
     }
-    Some(all)
+    Ok(all)
 }
 
 /// The CIDR prefixes of rows, sorted.
@@ -57,14 +69,18 @@ fn prefixes<A: Address>(rows: &[Listed<A>], address: impl Fn(IpAddr) -> A) -> Ve
     all
 }
 
-pub(crate) fn prefixes_v4(rows: &[Listed<u32>]) -> Vec<Prefix<u32>> {
+/// The CIDR prefixes of IPv4 rows, sorted.
+#[must_use]
+pub fn prefixes_v4(rows: &[Listed<u32>]) -> Vec<Prefix<u32>> {
     prefixes(rows, |ip| match ip {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(_) => panic!("{ip} among IPv4 rows"),
     })
 }
 
-pub(crate) fn prefixes_v6(rows: &[Listed<u128>]) -> Vec<Prefix<u128>> {
+/// The CIDR prefixes of IPv6 rows, sorted.
+#[must_use]
+pub fn prefixes_v6(rows: &[Listed<u128>]) -> Vec<Prefix<u128>> {
     prefixes(rows, |ip| match ip {
         IpAddr::V6(ip) => ip.into(),
         IpAddr::V4(_) => panic!("{ip} among IPv6 rows"),
@@ -73,7 +89,8 @@ pub(crate) fn prefixes_v6(rows: &[Listed<u128>]) -> Vec<Prefix<u128>> {
 
 /// What `LPM_TRIE` must hold, so that the longest match gives the set of all prefixes around an address: two origins may
 /// announce one prefix, or one inside the other's.
-pub(crate) fn entries<A: Address>(prefixes: &[Prefix<A>], ids: &Ids) -> Vec<(A, u8, u32)> {
+#[must_use]
+pub fn entries<A: Address>(prefixes: &[Prefix<A>], ids: &Ids) -> Vec<(A, u8, u32)> {
     let mut around: Vec<Prefix<A>> = Vec::new();
     let same = |a: &Prefix<A>, b: &Prefix<A>| (a.first, a.length) == (b.first, b.length);
     let entry = |group: &[Prefix<A>]| {
@@ -88,7 +105,8 @@ pub(crate) fn entries<A: Address>(prefixes: &[Prefix<A>], ids: &Ids) -> Vec<(A, 
 }
 
 /// `count` of the prefixes, each as likely as any other.
-pub(crate) fn sample<A: Ord + Copy>(mut all: Vec<Prefix<A>>, count: usize, seed: u64) -> Vec<Prefix<A>> {
+#[must_use]
+pub fn sample<A: Ord + Copy>(mut all: Vec<Prefix<A>>, count: usize, seed: u64) -> Vec<Prefix<A>> {
     let mut random = Xorshift::new(seed);
     let count = count.min(all.len());
     for at in 0..count {
@@ -100,12 +118,15 @@ pub(crate) fn sample<A: Ord + Copy>(mut all: Vec<Prefix<A>>, count: usize, seed:
     all
 }
 
-pub(crate) fn rows<A: Copy>(prefixes: &[Prefix<A>]) -> Vec<Listed<A>> {
+/// Prefixes as a source gives them.
+#[must_use]
+pub fn rows<A: Copy>(prefixes: &[Prefix<A>]) -> Vec<Listed<A>> {
     prefixes.iter().map(|prefix| Listed { first: prefix.first, last: prefix.last, asn: prefix.asn }).collect()
 }
 
 /// A block rule for each origin AS.
-pub(crate) fn rule_for_each_as(prefixes: &Prefixes) -> Vec<Rule> {
+#[must_use]
+pub fn rule_for_each_as(prefixes: &Prefixes) -> Vec<Rule> {
     let mut by_asn = HashMap::<Asn, (Vec<(u32, u32)>, Vec<(u128, u128)>)>::new();
     for row in &prefixes.v4 {
         by_asn.entry(row.asn).or_default().0.push((row.first, row.last));
@@ -117,7 +138,8 @@ pub(crate) fn rule_for_each_as(prefixes: &Prefixes) -> Vec<Rule> {
 }
 
 /// One block rule for everything.
-pub(crate) fn one_rule(prefixes: &Prefixes) -> Vec<Rule> {
+#[must_use]
+pub fn one_rule(prefixes: &Prefixes) -> Vec<Rule> {
     let v4 = prefixes.v4.iter().map(|row| (row.first, row.last)).collect();
     let v6 = prefixes.v6.iter().map(|row| (row.first, row.last)).collect();
     vec![rule("all", v4, v6)]
@@ -129,7 +151,8 @@ fn rule(name: &str, v4: Vec<(u32, u32)>, v6: Vec<(u128, u128)>) -> Rule {
 }
 
 /// The table compiled, and the set ids of its combinations of ASes.
-pub(crate) fn compiled(prefixes: &Prefixes) -> (Ruleset, Ids) {
+#[must_use]
+pub fn compiled(prefixes: &Prefixes) -> (Ruleset, Ids) {
     let mut sets = Sets::default();
     let ruleset =
         compile(&rule_for_each_as(prefixes), &Guard::default(), &mut sets, &BTreeMap::new(), Budget::MOST).unwrap();

@@ -1,0 +1,253 @@
+//! The goals: what weir's figures must be, and how each is computed. The only place that judges.
+
+use std::fmt::Write as _;
+
+use crate::results::{Group, Results, Run};
+use crate::{lookup, packet, path, peers};
+
+/// Which figures are good.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Target {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// Computes a goal's figure; there is none where the run did not measure it.
+type Figure = Box<dyn Fn(&Run) -> Option<f64>>;
+
+/// What weir must reach.
+pub(crate) struct Goal {
+    /// What it says, with its unit.
+    pub(crate) name: String,
+    pub(crate) target: Target,
+    /// Its figure in a run that measured it.
+    figure: Figure,
+}
+
+/// A goal, and its figure in each run that measured it.
+pub(crate) struct Outcome {
+    pub(crate) name: String,
+    pub(crate) target: Target,
+    pub(crate) figures: Vec<f64>,
+}
+
+fn goal(name: &str, target: Target, figure: impl Fn(&Run) -> Option<f64> + 'static) -> Goal {
+    Goal { name: name.into(), target, figure: Box::new(figure) }
+}
+
+/// A goal of the path: of one workload at one size.
+fn on_path(
+    name: &str,
+    target: Target,
+    workload: &'static str,
+    label: &'static str,
+    figure: fn(&Group) -> Option<f64>,
+) -> Goal {
+    let size = if label == "all" { "all prefixes".into() } else { format!("{label} prefixes") };
+    goal(&format!("{name}, {size}"), target, move |run| figure(run.group(path::SECTION.name, workload, label)?))
+}
+
+/// All goals, in the order of the document.
+fn goals() -> Vec<Goal> {
+    [on_lookups(), on_packets(), on_paths()].into_iter().flatten().collect()
+}
+
+/// The median of a candidate's lookups.
+fn lookup(run: &Run, workload: &str, label: &str) -> Option<f64> {
+    Some(run.group(lookup::SECTION.name, workload, label)?.summary(lookup::WEIR)?.median)
+}
+
+/// How many times longer `LPM_TRIE` takes.
+fn slower(run: &Run, workload: &str, label: &str) -> Option<f64> {
+    run.group(lookup::SECTION.name, workload, label)?.ratio(lookup::LPM, lookup::WEIR)
+}
+
+/// The size of weir's table in MB.
+fn megabytes(run: &Run, workload: &str, label: &str) -> Option<f64> {
+    let group = run.group(lookup::SECTION.name, workload, label)?;
+    group.once(lookup::WEIR, lookup::BYTES).map(|bytes| bytes / 1e6)
+}
+
+fn on_lookups() -> Vec<Goal> {
+    use Target::{AtLeast, AtMost};
+    use lookup::{HITS_V4, HITS_V6};
+    let cost = "net ns for a lookup that hits";
+    let times = "LPM_TRIE / weir, hits";
+    vec![
+        goal(&format!("IPv4, 1k prefixes: {cost}"), AtMost(6.0), |run| lookup(run, HITS_V4, "1k")),
+        goal(&format!("IPv4, all prefixes: {cost}"), AtMost(25.0), |run| lookup(run, HITS_V4, "all")),
+        goal("IPv4, all prefixes: table in MB", AtMost(20.0), |run| megabytes(run, HITS_V4, "all")),
+        goal(&format!("IPv4, all prefixes in a small budget: {cost}"), AtMost(50.0), |run| {
+            Some(run.group(lookup::SECTION.name, HITS_V4, "all")?.summary(lookup::WEIR_SMALL)?.median)
+        }),
+        goal("IPv4, all prefixes in a small budget: table in MB", AtMost(4.0), |run| {
+            let group = run.group(lookup::SECTION.name, HITS_V4, "all")?;
+            group.once(lookup::WEIR_SMALL, lookup::BYTES).map(|bytes| bytes / 1e6)
+        }),
+        goal(&format!("IPv4, 1k prefixes: {times}"), AtLeast(15.0), |run| slower(run, HITS_V4, "1k")),
+        goal(&format!("IPv4, all prefixes: {times}"), AtLeast(30.0), |run| slower(run, HITS_V4, "all")),
+        goal("IPv4: net ns at all prefixes / at 64, hits", AtMost(8.0), |run| {
+            Some(lookup(run, HITS_V4, "all")? / lookup(run, HITS_V4, "64")?)
+        }),
+        goal(&format!("IPv6, all prefixes: {cost}"), AtMost(45.0), |run| lookup(run, HITS_V6, "all")),
+        goal("IPv6, all prefixes: table in MB", AtMost(12.0), |run| megabytes(run, HITS_V6, "all")),
+        goal(&format!("IPv6, all prefixes: {times}"), AtLeast(15.0), |run| slower(run, HITS_V6, "all")),
+    ]
+}
+
+fn on_packets() -> Vec<Goal> {
+    let over = |less: &'static str| {
+        move |run: &Run| {
+            let group = run.group(packet::SECTION.name, packet::PLAIN, packet::LABEL)?;
+            group.excess(packet::WEIR_MISS, less)
+        }
+    };
+    vec![
+        goal("whole packet, IPv4, miss: ns over parse only", Target::AtMost(12.0), over(packet::PARSE)),
+        goal("whole packet, IPv4, miss: ns over null drop", Target::AtMost(30.0), over(packet::NULL)),
+    ]
+}
+
+/// Times are for one frame, so that the ratio of two rates is the inverse of that of their times.
+fn on_paths() -> Vec<Goal> {
+    use Target::AtLeast;
+    let weir = |group: &Group| group.ratio(peers::NULL_DROP.name, peers::WEIR_NATIVE.name);
+    let ingress = |group: &Group| group.ratio(peers::NFT_INGRESS.name, peers::WEIR_NATIVE.name);
+    let prerouting = |group: &Group| group.ratio(peers::NFT_PREROUTING.name, peers::WEIR_NATIVE.name);
+    let iptables = |group: &Group| group.ratio(peers::IPTABLES.name, peers::WEIR_NATIVE.name);
+    let forwarding = |group: &Group| group.ratio(peers::NO_FILTER.name, peers::WEIR_NATIVE.name);
+    let null = "drop rate, weir native / null XDP drop";
+    let nft_ingress = "drop rate, weir native / nft netdev-ingress";
+    let nft_prerouting = "drop rate, weir native / nft prerouting";
+    let ipset = "drop rate, weir native / iptables + ipset";
+    let forward = "forwarding rate, weir native / no filter";
+    vec![
+        on_path(null, AtLeast(0.90), path::DUEL_DROP, "10k", weir),
+        on_path(null, AtLeast(0.80), path::DUEL_DROP, "all", weir),
+        on_path(nft_ingress, AtLeast(6.0), path::AS_LISTED, "10k", ingress),
+        on_path(nft_ingress, AtLeast(10.0), path::AS_LISTED, "all", ingress),
+        on_path(nft_prerouting, AtLeast(6.0), path::AS_LISTED, "10k", prerouting),
+        on_path(nft_prerouting, AtLeast(10.0), path::AS_LISTED, "all", prerouting),
+        on_path(ipset, AtLeast(5.0), path::AS_LISTED, "10k", iptables),
+        on_path(ipset, AtLeast(14.0), path::AS_LISTED, "all", iptables),
+        on_path(forward, AtLeast(0.95), path::DUEL_FORWARD, "10k", forwarding),
+        on_path(forward, AtLeast(0.95), path::DUEL_FORWARD, "all", forwarding),
+    ]
+}
+
+/// Every goal's figures.
+pub(crate) fn judge(results: &Results) -> Vec<Outcome> {
+    let outcome = |Goal { name, target, figure }| Outcome {
+        figures: results.runs.iter().filter_map(&figure).collect(),
+        name,
+        target,
+    };
+    goals().into_iter().map(outcome).collect()
+}
+
+impl Target {
+    fn is_met_by(self, figure: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => figure >= least,
+            Self::AtMost(most) => figure <= most,
+        }
+    }
+
+    pub(crate) fn words(self) -> String {
+        match self {
+            Self::AtLeast(least) => format!("\u{2265} {least}"),
+            Self::AtMost(most) => format!("\u{2264} {most}"),
+        }
+    }
+}
+
+impl Outcome {
+    /// Whether every run met it; `None` where none measured it.
+    pub(crate) fn met(&self) -> Option<bool> {
+        (!self.figures.is_empty()).then(|| self.figures.iter().all(|&figure| self.target.is_met_by(figure)))
+    }
+
+    pub(crate) fn word(&self) -> &'static str {
+        match self.met() {
+            Some(true) => "met",
+            Some(false) => "missed",
+            None => "not measured",
+        }
+    }
+
+    /// The figures of all runs.
+    pub(crate) fn figures(&self) -> String {
+        self.figures.iter().map(|&figure| number(figure)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A figure with as many places as tell something.
+pub(crate) fn number(figure: f64) -> String {
+    match figure.abs() {
+        100.0.. => format!("{figure:.0}"),
+        10.0.. => format!("{figure:.1}"),
+        _ => format!("{figure:.2}"),
+    }
+}
+
+/// The goals as lines for a terminal.
+pub(crate) fn table(outcomes: &[Outcome]) -> String {
+    let mut text = String::new();
+    for outcome in outcomes {
+        let figures = outcome.figures();
+        writeln!(text, "{:64} {:8} {:24} {}", outcome.name, outcome.target.words(), figures, outcome.word()).unwrap();
+    }
+    let count = |met| outcomes.iter().filter(|outcome| outcome.met() == met).count();
+    let (met, missed, none) = (count(Some(true)), count(Some(false)), count(None));
+    writeln!(text, "goals: {met} met, {missed} missed, {none} not measured").unwrap();
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Series;
+
+    fn run(null: f64, weir: f64) -> Run {
+        let series = |name: &str, time: f64| Series { name: name.into(), samples: vec![time; 3], ..Series::default() };
+        let group = Group {
+            section: "path".into(),
+            workload: path::DUEL_DROP.into(),
+            label: "10k".into(),
+            series: vec![series(peers::NULL_DROP.name, null), series(peers::WEIR_NATIVE.name, weir)],
+            ..Group::default()
+        };
+        Run { groups: vec![group], ..Run::default() }
+    }
+
+    fn on_path(runs: Vec<Run>) -> Outcome {
+        let outcomes = judge(&Results { runs, ..Results::default() });
+        outcomes
+            .into_iter()
+            .find(|outcome| outcome.name == "drop rate, weir native / null XDP drop, 10k prefixes")
+            .unwrap()
+    }
+
+    #[test]
+    fn a_goal_is_met_only_if_every_run_meets_it() {
+        // 0.90 of the null program's rate: 100 ns of 111 are, 100 of 112 are not.
+        assert_eq!(on_path(vec![run(100.0, 111.0), run(100.0, 105.0)]).met(), Some(true));
+        assert_eq!(on_path(vec![run(100.0, 111.0), run(100.0, 112.0)]).met(), Some(false));
+    }
+
+    #[test]
+    fn a_goal_that_no_run_measured_is_neither_met_nor_missed() {
+        let outcome = on_path(vec![Run::default()]);
+        assert_eq!((outcome.met(), outcome.word()), (None, "not measured"));
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_goal_and_one_of_totals() {
+        let outcomes = judge(&Results { runs: vec![run(100.0, 105.0)], ..Results::default() });
+        let text = table(&outcomes);
+        assert_eq!(text.lines().count(), outcomes.len() + 1);
+        assert!(text.contains("10k prefixes             \u{2265} 0.9    0.95                     met\n"), "{text}");
+        let none = outcomes.len() - 1;
+        assert!(text.ends_with(&format!("goals: 1 met, 0 missed, {none} not measured\n")), "{text}");
+    }
+}
