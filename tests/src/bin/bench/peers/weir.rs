@@ -8,6 +8,7 @@ use weir::datapath::attach::{AttachKind, Attached};
 use weir::datapath::object::{Capacity, Detail, Object, Options};
 use weir::network;
 use weir::prefix::AddressSet;
+use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Scope, Sets, compile};
 use weir_tests::weir::Weir;
 
@@ -37,7 +38,7 @@ pub(super) fn classic(lane: &Lane, list: &List) -> Result<Installed, String> {
     let identity = RuleIdentity { name: "listed".into(), action: RuleAction::Block, direction: RuleDirection::Both };
     let v4 = list.ranges.iter().copied().collect();
     let rule = Rule { identity, v4, v6: AddressSet::default(), scope: Scope::default() };
-    let ruleset = compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::new()).unwrap();
+    let ruleset = compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::new(), Budget::MOST).unwrap();
     let sets = u32::try_from(ruleset.actions.len()).unwrap();
     let ports = [(lane.router.index(INGRESS), Ports { ingress: 1, egress: 2 })];
     let options = Options {
