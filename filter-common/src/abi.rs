@@ -2,11 +2,12 @@
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
+use crate::client::PLACES;
 #[cfg(feature = "user")]
 use crate::scope::ClassTable;
 
 /// Version of everything in this file and of the table layout; pinned state of another version is refused.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Names of the maps, as the object declares them. The kernel keeps 15 characters.
 pub mod map {
@@ -32,14 +33,15 @@ pub mod map {
     pub const HITS: &str = "HITS";
     /// Per-CPU array by port: [`Seen`](super::Seen).
     pub const SEEN: &str = "SEEN";
-    /// Per-CPU LRU hash by [`ClientKey`](super::ClientKey): [`Client`](super::Client).
+    /// Per-CPU array by [`ClientKey::choices`](super::ClientKey::choices): [`Bucket`](super::Bucket).
     pub const CLIENTS: &str = "CLIENTS";
     /// Ring buffer of [`Event`](super::Event)s.
     pub const EVENTS: &str = "EVENTS";
     /// Per-CPU array, 1 element: [`Meter`](super::Meter).
     pub const METERS: &str = "METERS";
-    /// Per-CPU array, 1 element: [`Hit`](super::Hit).
-    pub const HIT: &str = "HIT";
+    /// Array, 1 element, `u64`: the time, as in [`Hits::last`](super::Hits::last). User space winds it several times a second.
+    /// A section of the object, as [`ROOT4`].
+    pub const CLOCK: &str = ".bss.clock";
     /// Array, 1 element: [`LastDecision`](super::LastDecision), for test runs.
     pub const LAST: &str = "LAST";
 }
@@ -48,10 +50,8 @@ pub mod map {
 pub mod global {
     /// `u32`: ports that [`HITS`](super::map::HITS) has room for.
     pub const PORT_CAPACITY: &str = "PORT_CAPACITY";
-    /// `u32`: 1 counts by client.
-    pub const COUNT_CLIENTS: &str = "COUNT_CLIENTS";
-    /// `u32`: 1 where the kernel has `bpf_ktime_get_coarse_ns` (5.11).
-    pub const COARSE_CLOCK: &str = "COARSE_CLOCK";
+    /// `u32`: buckets for clients; 0 counts none.
+    pub const CLIENT_BUCKETS: &str = "CLIENT_BUCKETS";
     /// `u64`: nanoseconds between two events of one CPU, in the long run; 0 reports none.
     pub const EVENT_INTERVAL: &str = "EVENT_INTERVAL";
     /// `u64`: how many nanoseconds' worth of events may come at once.
@@ -127,7 +127,8 @@ map_value! {
     pub struct Hits {
         /// By direction (out, in), then by family (IPv4, IPv6): see [`Hits::index`].
         pub counts: [Count; 4],
-        /// When the last of them came, in nanoseconds of `CLOCK_MONOTONIC`; 0 for never.
+        /// When the last of them came, in nanoseconds of `CLOCK_MONOTONIC` and as exact as [`CLOCK`](map::CLOCK) is; 0 for
+        /// never.
         pub last: u64,
     }
 }
@@ -148,6 +149,8 @@ map_value! {
         pub packets: [u64; 4],
         /// Bytes, counted as in [`Count::bytes`].
         pub bytes: u64,
+        /// The latest listed packet: the program's scratch memory.
+        pub hit: Hit,
     }
 }
 
@@ -183,21 +186,37 @@ map_value! {
         pub high: u64,
         /// Low half of its address, or the IPv4 address.
         pub low: u64,
-        /// The set of the listed end.
+        /// The set of the listed end; never 0.
         pub set: u32,
-        /// Twice the port, plus 1 for IPv6.
-        pub hook: u32,
+        /// The port.
+        pub port: u32,
+        /// [`Direction`](crate::decide::Direction).
+        pub direction: u32,
+        /// 1 for IPv6, else 0.
+        pub v6: u32,
     }
 }
 
 map_value! {
-    /// Packets of a client that met a set on a port.
+    /// Packets of a client that met a set on a port: a cache line.
     pub struct Client {
-        /// When the client got this place, as in [`Hits::last`]: on the CPU that gave it, 0 on others. A client that lost
-        /// its place and came back is told apart by it.
-        pub since: u64,
-        /// By direction: out, in.
-        pub counts: [Count; 2],
+        /// Who and what. All zero where the place is free.
+        pub key: ClientKey,
+        /// Which of the clients that had this CPU's places it is, counted from 1; 0 while the place changes hands. One that
+        /// lost its place and came back is told apart by it.
+        pub serial: u64,
+        /// When its last packet came, as in [`Hits::last`].
+        pub last: u64,
+        /// Its packets.
+        pub count: Count,
+    }
+}
+
+map_value! {
+    /// A few places in the table of clients ([`client`](crate::client)).
+    pub struct Bucket {
+        /// The places.
+        pub places: [Client; PLACES],
     }
 }
 
@@ -224,7 +243,7 @@ map_value! {
 map_value! {
     /// One packet that was dropped, or would have been, as the program saw it.
     pub struct Event {
-        /// When, as in [`Hits::last`].
+        /// When, in nanoseconds of `CLOCK_MONOTONIC`.
         pub time: u64,
         /// The set of the listed address.
         pub set: u32,

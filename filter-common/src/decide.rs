@@ -1,6 +1,6 @@
 //! The product: what happens to a frame, as one pure function. Must not count, log or touch a map.
 
-use crate::abi::{Hit, LastDecision, SetActions};
+use crate::abi::{ClientKey, Hit, LastDecision, SetActions};
 use crate::frame::Frame;
 use crate::lookup::{self, Tables, UNLISTED};
 use crate::packet::{Ends, Meta, Packet, Protocol};
@@ -119,6 +119,14 @@ impl Decision {
 }
 
 impl Hit {
+    /// Its client's key in the table of clients.
+    #[must_use]
+    #[inline(always)]
+    pub const fn client_key(&self) -> ClientKey {
+        let [high, low] = self.client;
+        ClientKey { high, low, set: self.set, port: self.port, direction: self.direction, v6: self.v6 }
+    }
+
     /// True where the packet belongs in totals: one that is dropped ends at the hook that drops it; one that passes may
     /// meet an ingress and an egress hook, and belongs to the ingress hook's.
     #[must_use]

@@ -10,6 +10,7 @@
 #![no_std]
 
 pub mod abi;
+pub mod client;
 pub mod decide;
 pub mod event;
 pub mod frame;

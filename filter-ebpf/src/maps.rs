@@ -5,10 +5,11 @@ use core::hint::black_box;
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::btf_maps::{Array, LruPerCpuHashMap, PerCpuArray, RingBuf};
-use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
+use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_map;
-use filter_common::abi::{Client, ClientKey, Count, Event, Hit, Hits, LastDecision, Meter, Ports, Seen, SetActions};
+use filter_common::abi::{Bucket, Count, Event, Hit, Hits, LastDecision, Meter, Ports, Seen, SetActions};
+use filter_common::client::PLACES;
 use filter_common::decide::{Decision, Reason, Ruleset};
 use filter_common::frame::Frame;
 use filter_common::lookup::{Block, Root, Tables};
@@ -36,13 +37,11 @@ static HITS: PerCpuArray<Hits, 1> = PerCpuArray::new();
 #[btf_map]
 static SEEN: PerCpuArray<Seen, 1> = PerCpuArray::new();
 #[btf_map]
-static CLIENTS: LruPerCpuHashMap<ClientKey, Client, 1> = LruPerCpuHashMap::new();
+static CLIENTS: PerCpuArray<Bucket, 1> = PerCpuArray::new();
 #[btf_map]
 static EVENTS: RingBuf<Event, 4096> = RingBuf::new();
 #[btf_map]
 static METERS: PerCpuArray<Meter, 1> = PerCpuArray::new();
-#[btf_map]
-static HIT: PerCpuArray<Hit, 1> = PerCpuArray::new();
 #[btf_map]
 static LAST: Array<LastDecision, 1> = Array::new();
 
@@ -65,8 +64,8 @@ impl<T> Zeroed<T> {
     }
 }
 
-macro_rules! root {
-    ($name:ident, $section:literal) => {
+macro_rules! zeroed {
+    ($name:ident: $type:ty = $zero:expr, $section:literal) => {
         #[expect(
             unsafe_code,
             reason = "the section's name is the map's, and no other module may be thought to write it"
@@ -74,12 +73,13 @@ macro_rules! root {
         // SAFETY: nothing else in the object is in this section or has this name.
         #[unsafe(link_section = $section)]
         #[unsafe(no_mangle)]
-        static $name: Zeroed<Root> = Zeroed(UnsafeCell::new([0; _]));
+        static $name: Zeroed<$type> = Zeroed(UnsafeCell::new($zero));
     };
 }
 
-root!(ROOT4, ".bss.root4");
-root!(ROOT6, ".bss.root6");
+zeroed!(ROOT4: Root = [0; _], ".bss.root4");
+zeroed!(ROOT6: Root = [0; _], ".bss.root6");
+zeroed!(CLOCK: u64 = 0, ".bss.clock");
 
 // Constants of one load: the verifier knows their values and drops the branches they close.
 #[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
@@ -97,11 +97,7 @@ static RECORD: Global<u32> = Global::new(0);
 #[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
-static COUNT_CLIENTS: Global<u32> = Global::new(0);
-#[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static COARSE_CLOCK: Global<u32> = Global::new(0);
+static CLIENT_BUCKETS: Global<u32> = Global::new(0);
 #[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
@@ -176,18 +172,11 @@ pub(crate) fn count<F: Frame + ?Sized>(decision: &Decision, frame: &F, port: u32
         let seen = unsafe { &mut *seen };
         seen.packets[masked::<3>(decision.protocol as u32)] += 1;
         seen.bytes += bytes;
-    }
-    if decision.reason as u32 != Reason::Unlisted as u32 {
-        if let Some(hit) = HIT.get_ptr_mut(0) {
-            #[expect(unsafe_code, reason = "the element is written in place")]
-            // SAFETY: as above.
-            let hit = unsafe {
-                hit.write(decision.hit(port, egress, bytes as u32));
-                // What was written is read back, not remembered: the verifier walks what follows once, not once for each
-                // way by which a decision is reached. Without this it walks seven times as many instructions.
-                &*black_box(hit)
-            };
-            count_hit(hit, frame);
+        if decision.reason as u32 != Reason::Unlisted as u32 {
+            seen.hit = decision.hit(port, egress, bytes as u32);
+            // What was written is read back, not remembered: the verifier walks what follows once, not once for each way by
+            // which a decision is reached. Without this it walks seven times as many instructions.
+            count_hit(black_box(&seen.hit), frame);
         }
     }
     if RECORD.load() != 0 {
@@ -224,7 +213,7 @@ fn count_hit<F: Frame + ?Sized>(hit: &Hit, frame: &F) {
         #[expect(unsafe_code, reason = "a counter is written in place")]
         // SAFETY: as in `count`.
         let meter = unsafe { &mut *meter };
-        if COUNT_CLIENTS.load() != 0 && hit.is_final() {
+        if CLIENT_BUCKETS.load() != 0 && hit.is_final() {
             count_client(hit, meter, now);
         }
         if EVENT_INTERVAL.load() != 0 && hit.is_reported() {
@@ -236,26 +225,34 @@ fn count_hit<F: Frame + ?Sized>(hit: &Hit, frame: &F) {
 /// Counts a packet for its client, which gets a place where it has none.
 #[inline(always)]
 fn count_client(hit: &Hit, meter: &mut Meter, now: u64) {
-    let [high, low] = hit.client;
-    let key = ClientKey { high, low, set: hit.set, hook: hit.port * 2 + hit.v6 };
-    let direction = hit.direction as usize & 1;
-    if let Some(client) = CLIENTS.get_ptr_mut(&key) {
-        #[expect(unsafe_code, reason = "a counter is written in place")]
-        // SAFETY: as in `count`. Where another CPU gives the place away meanwhile, the packet is lost to clients, and only
-        // to them.
-        let client = unsafe { &mut *client };
-        add(&mut client.counts[direction], hit);
-    } else if meter::admits(&mut meter.client_due, now, meter::CLIENT_INTERVAL, meter::CLIENT_BURST) {
-        let share = |mine: u64| Count { packets: mine, bytes: mine * u64::from(hit.length) };
-        let client = Client { since: now, counts: [share(1 - direction as u64), share(direction as u64)] };
-        // Where another CPU was faster, this sets this CPU's part of the value.
-        match CLIENTS.insert(&key, &client, 0) {
-            Ok(()) => meter.placed += 1,
-            Err(_) => meter.crowded += 1,
+    let key = hit.client_key();
+    let [first, second] = key.choices(CLIENT_BUCKETS.load());
+    for choice in [first, second] {
+        if let Some(bucket) = bucket(choice)
+            && bucket.count(&key, hit.length, now)
+        {
+            return;
         }
+    }
+    let offer = |choice| bucket(choice).map(|bucket| bucket.offer());
+    let (Some(one), Some(other)) = (offer(first), offer(second)) else { return };
+    let (choice, offer) = if one.beats(&other) { (first, one) } else { (second, other) };
+    let Some(bucket) = bucket(choice) else { return };
+    // A free place costs nobody anything.
+    if offer.last == 0 || meter::admits(&mut meter.client_due, now, meter::CLIENT_INTERVAL, meter::CLIENT_BURST) {
+        meter.placed += 1;
+        bucket.places[offer.place % PLACES].give(&key, meter.placed, hit.length, now);
     } else {
         meter.crowded += 1;
     }
+}
+
+#[inline(always)]
+fn bucket(number: u32) -> Option<&'static mut Bucket> {
+    let bucket = CLIENTS.get_ptr_mut(number)?;
+    #[expect(unsafe_code, reason = "a counter is written in place")]
+    // SAFETY: as in `count`; callers hold one bucket at a time.
+    Some(unsafe { &mut *bucket })
 }
 
 /// Reports a packet, unless too many are.
@@ -266,7 +263,7 @@ fn report<F: Frame + ?Sized>(hit: &Hit, frame: &F, meter: &mut Meter, now: u64) 
         return;
     }
     // Nobody is woken: user space looks several times a second.
-    match EVENTS.output(Event::new(frame, hit, now), BPF_RB_NO_WAKEUP.into()) {
+    match EVENTS.output(Event::new(frame, hit, precise_now()), BPF_RB_NO_WAKEUP.into()) {
         Ok(()) => meter.reported += 1,
         Err(_) => meter.lost += 1,
     }
@@ -278,14 +275,22 @@ fn add(count: &mut Count, hit: &Hit) {
     count.bytes += u64::from(hit.length);
 }
 
-/// Nanoseconds of `CLOCK_MONOTONIC`, as of the last timer tick where the kernel tells that (5.11): it is several times
-/// cheaper, and a few milliseconds do not matter.
+/// The time as user space last told it. To ask the kernel costs as much as to count a packet.
 #[inline(always)]
 fn now() -> u64 {
-    #[expect(unsafe_code, reason = "a helper of the kernel without arguments")]
-    // SAFETY: they read a clock.
+    #[expect(unsafe_code, reason = "user space changes it at any time")]
+    // SAFETY: it is a word of memory that is always there.
     unsafe {
-        if COARSE_CLOCK.load() != 0 { bpf_ktime_get_coarse_ns() } else { bpf_ktime_get_ns() }
+        CLOCK.0.get().read_volatile()
+    }
+}
+
+#[inline(always)]
+fn precise_now() -> u64 {
+    #[expect(unsafe_code, reason = "a helper of the kernel without arguments")]
+    // SAFETY: it reads a clock.
+    unsafe {
+        bpf_ktime_get_ns()
     }
 }
 

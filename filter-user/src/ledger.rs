@@ -66,16 +66,26 @@ pub struct Traffic {
 }
 
 impl From<Seen> for Traffic {
-    fn from(Seen { packets, bytes }: Seen) -> Self {
+    fn from(Seen { packets, bytes, hit: _ }: Seen) -> Self {
         Self { packets, bytes }
     }
 }
 
-/// A client's place in the kernel's table.
+impl From<&Traffic> for Seen {
+    fn from(traffic: &Traffic) -> Self {
+        Self { packets: traffic.packets, bytes: traffic.bytes, ..Self::default() }
+    }
+}
+
+/// The clients in the kernel's tables: by CPU and key, which of the clients that had the CPU's places it is, and its
+/// packets.
+pub type Clients = BTreeMap<(u32, ClientKey), (u64, Tally)>;
+
+/// A client's place in one CPU's table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// When the client got it; another number is another place.
-    pub since: u64,
+    /// Which of the clients that had the CPU's places it is.
+    pub serial: u64,
     /// Packets of it that were given to the client.
     pub tally: Tally,
 }
@@ -87,8 +97,8 @@ pub struct Reading {
     pub hits: BTreeMap<Key, Tally>,
     /// By port.
     pub seen: BTreeMap<u32, Seen>,
-    /// By client, set and port: the place's age, and packets out and in.
-    pub clients: BTreeMap<ClientKey, (u64, [Tally; 2])>,
+    /// The clients.
+    pub clients: Clients,
 }
 
 /// The names that set ids and ports stand for.
@@ -109,9 +119,9 @@ pub struct Ledger {
     /// All packets.
     #[serde(with = "pairs")]
     pub seen: BTreeMap<Hook, Traffic>,
-    /// What of the places in the table of clients is in the books.
+    /// What of the places in the tables of clients is in the books: by CPU.
     #[serde(with = "pairs")]
-    pub claims: BTreeMap<(Cell, IpAddr), Claim>,
+    pub claims: BTreeMap<(Cell, IpAddr, u32), Claim>,
 }
 
 impl Ledger {
@@ -146,26 +156,22 @@ impl Ledger {
     /// Gives the clients what is theirs of `fresh`.
     fn claim(&mut self, reading: &Reading, names: Names<'_>, fresh: &mut BTreeMap<Cell, Tally>, into: &mut Interval) {
         let mut claims = BTreeMap::new();
-        for (key, &(age, ref tallies)) in &reading.clients {
-            let v6 = key.hook % 2 == 1;
+        for (&(cpu, key), &(serial, tally)) in &reading.clients {
+            let (v6, direction) = (key.v6 != 0, if key.direction == 0 { Direction::Out } else { Direction::In });
+            let Some(cell) = names.cell(key.set, key.port, direction, v6) else { continue };
             let address = address(key.high, key.low, v6);
-            for (direction, &tally) in [Direction::Out, Direction::In].into_iter().zip(tallies) {
-                if tally == Tally::default() {
-                    continue;
-                }
-                let Some(cell) = names.cell(key.set, key.hook / 2, direction, v6) else { continue };
-                let held = self.claims.get(&(cell.clone(), address)).filter(|held| held.since == age);
-                let mut claim = held.copied().unwrap_or(Claim { since: age, tally: Tally::default() });
-                if let Some(rest) = fresh.get_mut(&cell) {
-                    let asked = since(tally, claim.tally);
-                    let given = Tally { packets: asked.packets.min(rest.packets), bytes: asked.bytes.min(rest.bytes) };
-                    rest.packets -= given.packets;
-                    rest.bytes -= given.bytes;
-                    claim.tally += given;
-                    enter(into, &cell, Some(address), given);
-                }
-                claims.insert((cell, address), claim);
+            let place = (cell, address, cpu);
+            let held = self.claims.get(&place).filter(|held| held.serial == serial);
+            let mut claim = held.copied().unwrap_or(Claim { serial, tally: Tally::default() });
+            if let Some(rest) = fresh.get_mut(&place.0) {
+                let asked = since(tally, claim.tally);
+                let given = Tally { packets: asked.packets.min(rest.packets), bytes: asked.bytes.min(rest.bytes) };
+                rest.packets -= given.packets;
+                rest.bytes -= given.bytes;
+                claim.tally += given;
+                enter(into, &place.0, Some(address), given);
             }
+            claims.insert(place, claim);
         }
         self.claims = claims;
     }
@@ -182,7 +188,7 @@ impl Ledger {
             *reading.hits.entry(key).or_default() += tally;
         }
         for (hook, traffic) in &self.seen {
-            reading.seen.insert(port(hook), Seen { packets: traffic.packets, bytes: traffic.bytes });
+            reading.seen.insert(port(hook), traffic.into());
         }
         reading
     }
@@ -280,8 +286,8 @@ mod tests {
         Key { port, set, direction, v6: false }
     }
 
-    fn client(low: u64, set: u32, port: u32) -> ClientKey {
-        ClientKey { high: 0, low, set, hook: port * 2 }
+    fn client(cpu: u32, low: u64, set: u32, port: u32) -> (u32, ClientKey) {
+        (cpu, ClientKey { low, set, port, ..ClientKey::default() })
     }
 
     #[test]
@@ -325,7 +331,7 @@ mod tests {
         let names = Names { sets: &sets, ports: &ports };
         let mut reading = Reading::default();
         reading.hits.insert(key(3, 1, Direction::In), tally(7));
-        reading.seen.insert(1, Seen { packets: [5, 4, 3, 2], bytes: 99 });
+        reading.seen.insert(1, Seen { packets: [5, 4, 3, 2], bytes: 99, ..Seen::default() });
         let mut ledger = Ledger::default();
         ledger.post(&reading, names, 0, 0);
         let text = serde_json::to_vec(&ledger).unwrap();
@@ -333,7 +339,7 @@ mod tests {
         let mut fresh = Sets::default();
         let base = ledger.reopen(&mut fresh, |hook| u32::from(hook.egress) + if hook.device == "lan0" { 7 } else { 9 });
         assert_eq!(base.hits, BTreeMap::from([(key(1, 7, Direction::In), tally(7))]), "ids are given anew");
-        assert_eq!(base.seen[&7], Seen { packets: [5, 4, 3, 2], bytes: 99 });
+        assert_eq!(base.seen[&7], Seen { packets: [5, 4, 3, 2], bytes: 99, ..Seen::default() });
         let ports = BTreeMap::from([(7, ports[&1].clone())]);
         let mut more = base.clone();
         *more.hits.get_mut(&key(1, 7, Direction::In)).unwrap() = tally(9);
@@ -351,8 +357,8 @@ mod tests {
         let mut post = |hits: u64, place: Option<(u64, u64)>| {
             let mut reading = Reading::default();
             reading.hits.insert(key(1, 1, Direction::Out), tally(hits));
-            if let Some((since, packets)) = place {
-                reading.clients.insert(client(1, 1, 1), (since, [tally(packets), Tally::default()]));
+            if let Some((serial, packets)) = place {
+                reading.clients.insert(client(0, 1, 1, 1), (serial, tally(packets)));
             }
             let interval = ledger.post(&reading, names, 0, 0);
             let of = |client: bool| {
@@ -377,18 +383,18 @@ mod tests {
         /// sent, once nothing is under way.
         #[test]
         fn clients_add_up_to_their_sets_however_far_readings_are_apart(
-            steps in prop::collection::vec((0..4_u64, 1..5_u32, 1..4_u32, 0..50_u64, 0..30_u64), 1..60),
+            steps in prop::collection::vec((0..2_u32, 0..4_u64, 1..5_u32, 1..4_u32, 0..50_u64, 0..30_u64), 1..60),
         ) {
             let (sets, ports) = (sets(), ports());
             let names = Names { sets: &sets, ports: &ports };
             let (mut ledger, mut reading) = (Ledger::default(), Reading::default());
             let (mut booked, mut sent) = (BTreeMap::<Option<IpAddr>, u64>::new(), BTreeMap::<Option<IpAddr>, u64>::new());
-            for (low, set, port, packets, late) in steps.iter().copied().chain([(0, 1, 1, 0, 0)]) {
+            for (cpu, low, set, port, packets, late) in steps.iter().copied().chain([(0, 0, 1, 1, 0, 0)]) {
                 let counted = packets + late;
                 *reading.hits.entry(key(set, port, Direction::Out)).or_default() += tally(packets);
-                let place = reading.clients.entry(client(low, set, port)).or_insert((1, [Tally::default(); 2]));
+                let place = reading.clients.entry(client(cpu, low, set, port)).or_insert((1, Tally::default()));
                 // The client's counter is read after its set's: it has `late` packets more.
-                place.1[0] += tally(counted);
+                place.1 += tally(counted);
                 let interval = ledger.post(&reading, names, 0, 0);
                 let in_all: u64 = interval.accounts.values().map(|tally| tally.packets).sum();
                 let is_final = port != 2 || matches!(set, 1 | 3);

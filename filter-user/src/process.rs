@@ -11,7 +11,6 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::sys::sysinfo::sysinfo;
-use nix::sys::utsname::uname;
 
 use crate::metrics;
 use crate::ruleset::table::Budget;
@@ -145,15 +144,6 @@ impl Drop for RunDir {
 #[must_use]
 pub fn socket(run_dir: &Path) -> PathBuf {
     run_dir.join("control.sock")
-}
-
-/// Whether the running kernel is of version `major.minor` or later.
-#[must_use]
-pub fn kernel_is_at_least(major: u32, minor: u32) -> bool {
-    let Ok(name) = uname() else { return false };
-    let release = name.release().to_string_lossy();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
 
 /// What this process uses, as the kernel tells (proc(5)).

@@ -75,8 +75,8 @@ fn a_miss_costs_no_more_where_clients_are_counted_and_drops_reported() {
     let capacity = Capacity { ports: 4, sets: u32::try_from(ruleset.actions.len()).unwrap() };
     let details = [
         Detail::default(),
-        Detail { clients: 2048, ..Detail::default() },
-        Detail { clients: 2048, events: 10, burst: 50 },
+        Detail { clients: 1024, ..Detail::default() },
+        Detail { clients: 1024, events: 10, burst: 50 },
     ];
     let mut objects = details.map(|detail| {
         let options = Options { ports: &[], capacity, pins: None, detail, trace: false, record: false };

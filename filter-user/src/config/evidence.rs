@@ -34,7 +34,7 @@ pub struct CountersConfig {
 
 impl Default for CountersConfig {
     fn default() -> Self {
-        Self { clients: 2048 }
+        Self { clients: 1024 }
     }
 }
 

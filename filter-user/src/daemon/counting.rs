@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use filter_common::abi::{self, Meter};
 use filter_common::decide::Direction;
+use tracing::warn;
 
 use super::clock::boot_micros;
 use super::enforcement::Enforcement;
+
 use crate::account::ListVersion;
 use crate::config::EventsConfig;
 use crate::datapath::attach::Attached;
@@ -64,6 +66,13 @@ impl Enforcement {
     /// Takes the events that came since the last call.
     pub(super) fn take_events(&mut self) -> Vec<abi::Event> {
         self.datapath.take_events()
+    }
+
+    /// Tells the programs the time.
+    pub(super) fn wind(&mut self) {
+        if let Err(problem) = self.datapath.wind() {
+            warn!("{problem}: the times at which rules were last met stand still");
+        }
     }
 
     /// What was reported of clients and packets, and left out; nothing where it cannot be read.

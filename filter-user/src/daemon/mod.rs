@@ -135,6 +135,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
                 }
             }
             _ = beat.tick() => {
+                daemon.enforcement.wind();
                 daemon.happens(Event::Tick).unwrap_or_default();
                 daemon.evidence.pass_events(&mut daemon.enforcement);
             }

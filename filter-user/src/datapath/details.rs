@@ -1,17 +1,16 @@
 //! What the kernel knows of single clients and packets: the table of clients, the events, and how much of both was left
 //! out. Reads only, but for events: those it takes.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::object::{LoadError, Object};
-use crate::tally::Tally;
-use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
-use filter_common::abi::{Client, ClientKey, Event, Meter, map};
+use crate::ledger::Clients;
+use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
+use filter_common::abi::{Bucket, Event, Meter, map};
 
 /// The maps.
 pub(super) struct Details {
-    clients: PerCpuHashMap<MapData, ClientKey, Client>,
+    clients: PerCpuArray<MapData, Bucket>,
     meters: PerCpuArray<MapData, Meter>,
     events: RingBuf<MapData>,
 }
@@ -31,39 +30,35 @@ impl Details {
     pub(super) fn open(pins: &Path) -> Result<Self, MapError> {
         let of = |name| MapData::from_pin(pins.join(name));
         let (clients, meters, events) = (of(map::CLIENTS)?, of(map::METERS)?, of(map::EVENTS)?);
-        let maps = (Map::PerCpuLruHashMap(clients), Map::PerCpuArray(meters), Map::RingBuf(events));
+        let maps = (Map::PerCpuArray(clients), Map::PerCpuArray(meters), Map::RingBuf(events));
         Self::new(maps.0, maps.1, maps.2).map_err(|(_, error)| error)
     }
 
     fn new(clients: Map, meters: Map, events: Map) -> Result<Self, (&'static str, MapError)> {
         Ok(Self {
-            clients: PerCpuHashMap::try_from(clients).map_err(|error| (map::CLIENTS, error))?,
+            clients: PerCpuArray::try_from(clients).map_err(|error| (map::CLIENTS, error))?,
             meters: PerCpuArray::try_from(meters).map_err(|error| (map::METERS, error))?,
             events: RingBuf::try_from(events).map_err(|error| (map::EVENTS, error))?,
         })
     }
 
-    /// All clients that have a place: how old it is, and packets out and in. Clients that come and go meanwhile may be
-    /// missing.
-    pub(super) fn clients(&self, room: u32) -> Result<BTreeMap<ClientKey, (u64, [Tally; 2])>, MapError> {
-        let mut all = BTreeMap::new();
-        // A key that is gone when the kernel is asked for the one after it starts the walk anew.
-        for key in self.clients.keys().take(4 * room as usize) {
-            let key = key?;
-            if all.contains_key(&key) {
+    /// All clients that have a place, on each CPU: which of those that had it, and its packets. Clients whose place changes
+    /// hands meanwhile may be missing.
+    pub(super) fn clients(&self) -> Result<Clients, MapError> {
+        let mut all = Clients::new();
+        for number in 0..self.clients.len() {
+            let first = self.clients.get(&number, 0)?;
+            if first.iter().all(|bucket| bucket.places.iter().all(|client| client.serial == 0)) {
                 continue;
             }
-            match self.clients.get(&key, 0) {
-                Ok(values) => {
-                    let (mut since, mut tallies) = (0, [Tally::default(); 2]);
-                    for value in values.iter() {
-                        since = since.max(value.since);
-                        tallies.iter_mut().zip(value.counts).for_each(|(tally, count)| *tally += count.into());
+            // A place may have been given away while it was copied: what counts is what both looks agree on.
+            let second = self.clients.get(&number, 0)?;
+            for ((cpu, before), after) in (0..).zip(first.iter()).zip(second.iter()) {
+                for (before, after) in before.places.iter().zip(&after.places) {
+                    if after.serial != 0 && (before.serial, before.key) == (after.serial, after.key) {
+                        all.insert((cpu, after.key), (after.serial, after.count.into()));
                     }
-                    all.insert(key, (since, tallies));
                 }
-                Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(error),
             }
         }
         Ok(all)

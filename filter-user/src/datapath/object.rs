@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use aya::maps::{Array, Map, MapError};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use filter_common::abi::{Ports, global, map};
+use filter_common::client;
 use filter_common::packet::Layer;
+use nix::time::{ClockId, clock_gettime};
 
-use crate::process;
 use crate::ruleset::Ruleset;
 
 /// The BPF object, compiled from `filter-ebpf`.
@@ -141,9 +143,8 @@ impl Object {
         let elements = |count: usize| u32::try_from(count.max(1)).unwrap_or(u32::MAX);
         let flag = |on: bool| u32::from(on);
         let (trace, record) = (flag(options.trace), flag(options.record));
-        let count_clients = flag(options.detail.clients != 0);
+        let buckets = if options.detail.clients == 0 { 0 } else { client::buckets(options.detail.clients) };
         let (interval, burst) = options.detail.pace();
-        let coarse = flag(process::kernel_is_at_least(5, 11));
         let mut loader = EbpfLoader::new();
         loader
             // The object needs nothing from the kernel's BTF, which OpenWrt's kernels do not have.
@@ -157,12 +158,11 @@ impl Object {
             .map_max_entries(map::PORTS, last_index.saturating_add(1))
             .map_max_entries(map::HITS, options.capacity.sets.saturating_mul(options.capacity.ports))
             .map_max_entries(map::SEEN, options.capacity.ports)
-            .map_max_entries(map::CLIENTS, options.detail.clients.max(1))
+            .map_max_entries(map::CLIENTS, buckets.max(1))
             .map_max_entries(map::EVENTS, if options.pins.is_none() { PAGE } else { EVENT_BUFFER })
             .map_max_entries("AYA_LOGS", if options.trace { TRACE_BUFFER } else { PAGE })
             .override_global(global::PORT_CAPACITY, &options.capacity.ports, true)
-            .override_global(global::COUNT_CLIENTS, &count_clients, true)
-            .override_global(global::COARSE_CLOCK, &coarse, true)
+            .override_global(global::CLIENT_BUCKETS, &buckets, true)
             .override_global(global::EVENT_INTERVAL, &interval, true)
             .override_global(global::EVENT_BURST, &burst, true)
             .override_global(global::TRACE, &trace, true)
@@ -182,8 +182,19 @@ impl Object {
         object.fill(map::CLASSES, (0..).zip(&scopes.classes))?;
         object.fill(map::GROUPS, (0..).zip(&scopes.groups))?;
         object.fill(map::NARROWED, (0..).zip(&scopes.narrowed))?;
+        object.wind()?;
         object.fill(map::PORTS, options.ports.iter().map(|(index, ports)| (*index, ports)))?;
         Ok(object)
+    }
+
+    /// Tells the programs the time.
+    pub fn wind(&mut self) -> Result<(), LoadError> {
+        let name = map::CLOCK;
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let map = self.ebpf.map_mut(name).ok_or(LoadError::Missing(name))?;
+        let mut clock = Array::<_, u64>::try_from(map).map_err(|source| LoadError::Fill { name, source })?;
+        clock.set(0, now, 0).map_err(|source| LoadError::Fill { name, source })
     }
 
     /// Writes an array's elements and freezes it: from then on nobody can change the ruleset in place.

@@ -9,15 +9,15 @@ use std::io;
 use std::path::PathBuf;
 
 use aya::maps::{MapError, PerCpuArray};
-use filter_common::abi::{ClientKey, Event, Meter, Ports, Seen, map};
+use filter_common::abi::{Event, Meter, Ports, Seen, map};
 
 use super::attach::{AttachError, AttachKind, Attached};
 use super::counters::{Counters, Met};
 use super::details::Details;
 use super::object::{Capacity, Detail, LoadError, Object, Options};
+use crate::ledger::Clients;
 use crate::network::Device;
 use crate::ruleset::Ruleset;
-use crate::tally::Tally;
 
 /// A device as the configuration wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -315,9 +315,14 @@ impl Datapath {
         Ok(met)
     }
 
-    /// The clients that have a place in the kernel's table: how old it is, and packets out and in.
-    pub fn clients(&self) -> Result<BTreeMap<ClientKey, (u64, [Tally; 2])>, MapError> {
-        self.details.as_ref().map_or(Ok(BTreeMap::new()), |details| details.clients(self.detail.clients))
+    /// The clients that have a place in the kernel's tables.
+    pub fn clients(&self) -> Result<Clients, MapError> {
+        self.details.as_ref().map_or(Ok(Clients::new()), Details::clients)
+    }
+
+    /// Tells the programs the time; several times a second is enough.
+    pub fn wind(&mut self) -> Result<(), LoadError> {
+        self.object.as_mut().map_or(Ok(()), Object::wind)
     }
 
     /// What was reported of single packets and clients, and left out.

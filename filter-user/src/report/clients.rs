@@ -4,10 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use filter_common::abi::ClientKey;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger;
+use crate::ledger::{self, Clients};
 use crate::ruleset::Sets;
 use crate::tally::Tally;
 
@@ -42,26 +41,20 @@ pub(crate) const MOST_CLIENTS: usize = 100;
 
 /// Adds up the table of clients; the largest first, by bytes dropped, then monitored, then allowed.
 #[must_use]
-pub fn clients(
-    sets: &Sets,
-    ports: &BTreeMap<u32, (&str, bool)>,
-    places: &BTreeMap<ClientKey, (u64, [Tally; 2])>,
-) -> Vec<ClientTotals> {
+pub fn clients(sets: &Sets, ports: &BTreeMap<u32, (&str, bool)>, places: &Clients) -> Vec<ClientTotals> {
     let mut all: BTreeMap<IpAddr, ClientTotals> = BTreeMap::new();
-    for (key, (_, tallies)) in places {
-        let Some(&(_, egress)) = ports.get(&(key.hook / 2)) else { continue };
-        let client = ledger::address(key.high, key.low, key.hook % 2 == 1);
+    for ((_, key), &(_, tally)) in places {
+        let Some(&(_, egress)) = ports.get(&key.port) else { continue };
+        let client = ledger::address(key.high, key.low, key.v6 != 0);
         let actions = sets.actions().get(key.set as usize).copied().unwrap_or_default();
         let zero =
             ClientTotals { client, dropped: Tally::default(), monitored: Tally::default(), allowed: Tally::default() };
         let row = all.entry(client).or_insert(zero);
-        for (action, &tally) in [actions.out, actions.in_].into_iter().zip(tallies) {
-            match action {
-                3 => row.dropped += tally,
-                2 if !egress => row.monitored += tally,
-                1 if !egress => row.allowed += tally,
-                _ => {}
-            }
+        match if key.direction == 0 { actions.out } else { actions.in_ } {
+            3 => row.dropped += tally,
+            2 if !egress => row.monitored += tally,
+            1 if !egress => row.allowed += tally,
+            _ => {}
         }
     }
     let mut rows: Vec<ClientTotals> = all.into_values().collect();

@@ -1,0 +1,236 @@
+//! The table of clients: who sent listed packets, and how many. Must not know what a map is, nor read a clock.
+//!
+//! Each CPU has a table of its own, so that nothing is shared and nothing is locked. A table is an array of [`Bucket`]s, one
+//! bucket four places of a cache line each. A key has two buckets that it may be in; a newcomer gets a free place in either,
+//! or that of whoever was not seen for the longest time (Azar, Broder, Karlin, Upfal: "Balanced allocations", 1994: with two
+//! choices buckets fill evenly).
+
+use crate::abi::{Bucket, Client, ClientKey, Count};
+
+/// Places in a bucket.
+pub const PLACES: usize = 4;
+/// Buckets that a key may be in.
+pub const CHOICES: usize = 2;
+
+/// Buckets for `clients` clients. Half as many places more as there are clients: then two choices find a free one.
+#[must_use]
+pub const fn buckets(clients: u32) -> u32 {
+    (clients as u64 * 3).div_ceil(2 * PLACES as u64) as u32
+}
+
+impl ClientKey {
+    /// The numbers of its buckets, below `buckets`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn choices(&self, buckets: u32) -> [u32; CHOICES] {
+        // Multiplicative hashing (Knuth, TAOCP 6.4): odd numbers near 2^64 times an irrational.
+        let [place, face] = self.words();
+        let mixed = self.low.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            ^ self.high.wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
+            ^ place.wrapping_mul(0x1656_67b1_9e37_79f9)
+            ^ face.wrapping_mul(0x27d4_eb2f_1656_67c5);
+        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        [scaled((mixed >> 32) as u32, buckets), scaled(mixed as u32, buckets)]
+    }
+
+    /// What is beside the address, as two words: compared faster than four numbers.
+    #[inline(always)]
+    const fn words(&self) -> [u64; 2] {
+        [(self.set as u64) << 32 | self.port as u64, (self.direction as u64) << 32 | self.v6 as u64]
+    }
+
+    #[inline(always)]
+    const fn is(&self, other: &Self) -> bool {
+        let ([place, face], [other_place, other_face]) = (self.words(), other.words());
+        self.low ^ other.low | self.high ^ other.high | place ^ other_place | face ^ other_face == 0
+    }
+}
+
+/// A number below `below`. Not by a remainder: 32-bit CPUs' JITs have none of 64 bits (Lemire: "Fast random integer
+/// generation in an interval", 2019).
+#[inline(always)]
+const fn scaled(number: u32, below: u32) -> u32 {
+    (number as u64 * below as u64 >> 32) as u32
+}
+
+impl Bucket {
+    /// Counts a packet of `length` bytes for `key`, if it has a place here.
+    #[inline(always)]
+    pub fn count(&mut self, key: &ClientKey, length: u32, now: u64) -> bool {
+        let mut at = 0;
+        while at < PLACES {
+            let client = &mut self.places[at];
+            if client.key.is(key) {
+                client.count.packets += 1;
+                client.count.bytes += length as u64;
+                client.last = now;
+                return true;
+            }
+            at += 1;
+        }
+        false
+    }
+
+    /// The place that a newcomer would get: a free one, or that of whoever was not seen for the longest time.
+    ///
+    /// Without a branch: the verifier would walk the rest of the program once for each order that four times can have.
+    #[inline(always)]
+    #[must_use]
+    pub fn offer(&self) -> Offer {
+        let (mut place, mut oldest, mut taken) = (0_u64, self.places[0].last, 0);
+        let mut at = 0;
+        while at < PLACES {
+            let last = self.places[at].last;
+            let older = is_less(last, oldest);
+            place = place.wrapping_add(older.wrapping_mul((at as u64).wrapping_sub(place)));
+            oldest = oldest.wrapping_sub(older.wrapping_mul(oldest.wrapping_sub(last)));
+            taken += is_less(0, last);
+            at += 1;
+        }
+        Offer { place: place as usize, last: oldest, taken }
+    }
+}
+
+/// 1 where `a < b`, else 0. Both are below 2^62: as nanoseconds, 146 years. Arithmetic, for LLVM makes a branch of a comparison.
+#[inline(always)]
+const fn is_less(a: u64, b: u64) -> u64 {
+    const ONE: u64 = 1 << 62;
+    (b + ONE - a - 1) >> 62
+}
+
+/// A place for a newcomer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Its number in the bucket.
+    pub place: usize,
+    /// When its client was last seen; 0 where it is free.
+    pub last: u64,
+    /// Places in the bucket that are not free.
+    pub taken: u64,
+}
+
+impl Offer {
+    /// Whether this bucket's offer is to be taken, and not the other one's. The emptier bucket's, for so buckets fill evenly.
+    #[inline(always)]
+    #[must_use]
+    pub const fn beats(&self, other: &Self) -> bool {
+        self.taken < other.taken || self.taken == other.taken && self.last <= other.last
+    }
+}
+
+impl Client {
+    /// Gives the place to `key`, for its first packet. `serial` is a number that the table has not given before.
+    ///
+    /// Whoever reads the place meanwhile sees a serial of 0, or finds at a second look that it is not what it was.
+    #[inline(always)]
+    pub fn give(&mut self, key: &ClientKey, serial: u64, length: u32, now: u64) {
+        self.serial = 0;
+        self.count = Count { packets: 1, bytes: length as u64 };
+        self.key = *key;
+        self.last = now;
+        self.serial = serial;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::collections::HashMap;
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn key(low: u64) -> ClientKey {
+        ClientKey { low, set: 1, port: 1, ..ClientKey::default() }
+    }
+
+    /// What the program does with a listed packet of `key`; false where the client got no place.
+    fn met(table: &mut [Bucket], key: &ClientKey, serial: &mut u64, now: u64) -> bool {
+        let choices = key.choices(table.len() as u32).map(|choice| choice as usize);
+        if choices.iter().any(|&choice| table[choice].count(key, 100, now)) {
+            return true;
+        }
+        let [one, other] = choices.map(|choice| (choice, table[choice].offer()));
+        let (choice, offer) = if one.1.beats(&other.1) { one } else { other };
+        *serial += 1;
+        table[choice].places[offer.place].give(key, *serial, 100, now);
+        offer.last == 0
+    }
+
+    fn table(clients: u32) -> Vec<Bucket> {
+        vec![Bucket::default(); buckets(clients) as usize]
+    }
+
+    fn held(table: &[Bucket]) -> HashMap<ClientKey, Count> {
+        let places = table.iter().flat_map(|bucket| bucket.places);
+        places.filter(|client| client.serial != 0).map(|client| (client.key, client.count)).collect()
+    }
+
+    #[test]
+    fn as_many_clients_as_there_is_room_for_keep_their_places_and_every_packet() {
+        // Neighbours, as a network's clients are; and addresses far apart.
+        for spread in [1, 256, 0x0001_0001, 1 << 40] {
+            let (mut table, mut serial) = (table(1024), 0);
+            for round in 1..=5 {
+                for client in 0..1024 {
+                    met(&mut table, &key(client * spread), &mut serial, round);
+                }
+            }
+            let held = held(&table);
+            let whole = held.values().filter(|count| **count == Count { packets: 5, bytes: 500 }).count();
+            assert!(whole >= 1020, "{whole} of 1024 at {spread}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_counted_by_all_of_its_key() {
+        let (mut table, mut serial) = (table(64), 0);
+        let all = [
+            key(1),
+            ClientKey { low: 2, ..key(1) },
+            ClientKey { high: 1, ..key(1) },
+            ClientKey { set: 2, ..key(1) },
+            ClientKey { port: 2, ..key(1) },
+            ClientKey { direction: 1, ..key(1) },
+            ClientKey { v6: 1, ..key(1) },
+        ];
+        for (times, key) in (1..).zip(&all) {
+            for _ in 0..times {
+                met(&mut table, key, &mut serial, 1);
+            }
+        }
+        let held = held(&table);
+        let counted: Vec<u64> = all.iter().map(|key| held[key].packets).collect();
+        assert_eq!(counted, [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(serial, 7);
+    }
+
+    #[test]
+    fn whoever_was_not_seen_for_the_longest_time_makes_way() {
+        let (mut table, mut serial) = (vec![Bucket::default()], 0);
+        for (now, client) in [(1, 1), (2, 2), (3, 3), (4, 4), (5, 1)] {
+            met(&mut table, &key(client), &mut serial, now);
+        }
+        assert!(!met(&mut table, &key(9), &mut serial, 6), "no place was free");
+        let held = held(&table);
+        assert!(!held.contains_key(&key(2)) && held.len() == 4 && held[&key(9)].packets == 1);
+        assert_eq!(held[&key(1)].packets, 2, "the others keep what they have");
+        assert_eq!(table[0].places.map(|client| client.serial).iter().max(), Some(&5));
+    }
+
+    #[test]
+    fn all_buckets_are_used_and_none_beyond_them() {
+        for count in [1, 3, 80, 384] {
+            let mut used = vec![0_u32; count as usize];
+            for client in 0..10_000 {
+                key(0x0a42_0000 + client).choices(count).iter().for_each(|&choice| used[choice as usize] += 1);
+            }
+            let mean = 20_000 / count;
+            assert!(used.iter().all(|&times| times > mean / 2 && times < 2 * mean), "{count}: {used:?}");
+        }
+        assert_eq!([0, 1, 1024].map(buckets), [0, 1, 384]);
+        assert_eq!(buckets(1 << 20), 393_216);
+    }
+}
