@@ -77,10 +77,10 @@ impl Bucket {
     #[inline(always)]
     #[must_use]
     pub fn offer(&self) -> Offer {
-        let (mut place, mut oldest, mut taken) = (0_u64, self.places[0].last, 0);
+        let (mut place, mut oldest, mut taken) = (0_u64, self.places[0].seen(), 0);
         let mut at = 0;
         while at < PLACES {
-            let last = self.places[at].last;
+            let last = self.places[at].seen();
             let older = is_less(last, oldest);
             place = place.wrapping_add(older.wrapping_mul((at as u64).wrapping_sub(place)));
             oldest = oldest.wrapping_sub(older.wrapping_mul(oldest.wrapping_sub(last)));
@@ -103,7 +103,7 @@ const fn is_less(a: u64, b: u64) -> u64 {
 pub struct Offer {
     /// Its number in the bucket.
     pub place: usize,
-    /// When its client was last seen; 0 where it is free.
+    /// When its client was last seen, and how often; 0 where it is free.
     pub last: u64,
     /// Places in the bucket that are not free.
     pub taken: u64,
@@ -119,6 +119,13 @@ impl Offer {
 }
 
 impl Client {
+    /// When it was last seen, each of its packets counted as a nanosecond more: the clock moves a few times a second only, and
+    /// between two clients seen in the same moment the one that sends stays, and not one forged address of many.
+    #[inline(always)]
+    const fn seen(&self) -> u64 {
+        self.last + self.count.packets
+    }
+
     /// Gives the place to `key`, for its first packet. `serial` is a number that the table has not given before.
     ///
     /// Whoever reads the place meanwhile sees a serial of 0, or finds at a second look that it is not what it was.
@@ -182,6 +189,20 @@ mod tests {
             let whole = held.values().filter(|count| **count == Count { packets: 5, bytes: 500 }).count();
             assert!(whole >= 1020, "{whole} of 1024 at {spread}");
         }
+    }
+
+    #[test]
+    fn a_client_that_sends_stays_while_forged_addresses_come_in_the_same_moment() {
+        let (mut table, mut serial) = (table(64), 0);
+        for forged in 0..100_000 {
+            // One packet in a thousand is the client's.
+            if forged % 1000 == 0 {
+                met(&mut table, &key(7), &mut serial, 1 + forged / 50_000);
+                met(&mut table, &key(7), &mut serial, 1 + forged / 50_000);
+            }
+            met(&mut table, &key(1000 + forged), &mut serial, 1 + forged / 50_000);
+        }
+        assert_eq!(held(&table)[&key(7)].packets, 200);
     }
 
     #[test]

@@ -237,7 +237,7 @@ fn packets(out: &mut Out<'_, '_>, status: &Status) -> fmt::Result {
 fn clients(out: &mut Out<'_, '_>, figures: &Figures) -> fmt::Result {
     let Figures { status, clients, .. } = figures;
     let table = status.client_table;
-    out.gauge("weir_clients_room", "Places in the kernel's table of clients", table.room.into())?;
+    out.gauge("weir_clients_room", "Places in the kernel's table of clients", table.room as f64)?;
     out.gauge("weir_clients_held", "Places taken", table.held as f64)?;
     out.counter("weir_clients_evicted", "Places that were taken away for others", table.evicted)?;
     out.counter("weir_clients_crowded_packets", "Listed packets whose client got no place", table.crowded)?;

@@ -155,7 +155,7 @@ impl Enforcement {
             seen += device.seen;
         }
         let meter = self.meter();
-        let room = self.datapath.room_for_clients();
+        let room = self.datapath.places();
         let held = reading.clients.len() as u64;
         Ok(Enforced {
             generation: self.generation,

@@ -6,7 +6,9 @@ use std::path::Path;
 use super::object::{LoadError, Object};
 use crate::ledger::Clients;
 use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::util::nr_cpus;
 use filter_common::abi::{Bucket, Event, Meter, map};
+use filter_common::client::PLACES;
 
 /// The maps.
 pub(super) struct Details {
@@ -40,6 +42,12 @@ impl Details {
             meters: PerCpuArray::try_from(meters).map_err(|error| (map::METERS, error))?,
             events: RingBuf::try_from(events).map_err(|error| (map::EVENTS, error))?,
         })
+    }
+
+    /// Places for clients, of all CPUs together.
+    pub(super) fn places(&self) -> u64 {
+        let cpus = nr_cpus().unwrap_or(1);
+        u64::from(self.clients.len()) * (PLACES * cpus) as u64
     }
 
     /// All clients that have a place, on each CPU: which of those that had it, and its packets. Clients whose place changes

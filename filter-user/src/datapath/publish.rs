@@ -279,10 +279,10 @@ impl Datapath {
         self.attached.clear();
     }
 
-    /// Places for clients.
+    /// Places for clients, of all CPUs together.
     #[must_use]
-    pub fn room_for_clients(&self) -> u32 {
-        self.detail.clients
+    pub fn places(&self) -> u64 {
+        self.details.as_ref().map_or(0, Details::places)
     }
 
     /// The port of a device's ingress or egress, a fresh one at its first sight.

@@ -23,11 +23,11 @@ pub struct ClientTotals {
     pub allowed: Tally,
 }
 
-/// The kernel's table of clients.
+/// The kernel's tables of clients, one for each CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientTable {
-    /// Places; a client takes one for each set of rules and hook that it meets.
-    pub room: u32,
+    /// Places; a client takes one for each set of rules, hook and direction that it meets, on each CPU that meets it.
+    pub room: u64,
     /// Places taken.
     pub held: u64,
     /// Places that were taken away for others.

@@ -172,11 +172,11 @@ fn what_an_earlier_daemon_left_that_makes_no_sense_is_told_and_replaced() {
             "another version",
         ),
         (
-            r#"{"datapath":{"abi":3,"ports":{},"rooms":[[4,64]],"current":true,"clients":9},"sets":[["x"]],"base":{}}"#,
+            r#"{"datapath":{"abi":4,"ports":{},"rooms":[[4,64]],"current":true,"clients":9},"sets":[["x"]],"base":{}}"#,
             "cannot be read",
         ),
         (
-            r#"{"datapath":{"abi":3,"ports":{},"rooms":[[4,64],[8,64]],"current":true,"clients":9},"sets":[],"base":{"hits":[],"seen":[],"claims":[]}}"#,
+            r#"{"datapath":{"abi":4,"ports":{},"rooms":[[4,64],[8,64]],"current":true,"clients":9},"sets":[],"base":{"hits":[],"seen":[],"claims":[]}}"#,
             "pinned maps cannot be read",
         ),
     ] {

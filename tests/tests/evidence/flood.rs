@@ -85,7 +85,8 @@ fn a_flood_is_dropped_as_fast_with_events_as_without_and_memory_stays_bounded() 
     assert!(after < before + 4096, "{before} KiB, then {after} KiB");
     assert!(status["events"]["suppressed"].as_u64().unwrap() > 1_000_000);
     assert_eq!(status["clients"].as_array().unwrap().len(), 100, "of 256");
-    assert_eq!(status["client_table"]["held"], 256);
+    let held = status["client_table"]["held"].as_u64().unwrap();
+    assert!((256..=512).contains(&held), "{held}: each on one CPU or on both");
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn forged_addresses_do_not_drive_out_a_real_client_and_every_packet_stays_in_the
     println!("{} in {took:.1} s", status["client_table"]);
     let table = |field: &str| status["client_table"][field].as_u64().unwrap();
     let cpus = thread::available_parallelism().unwrap().get() as f64;
-    let most = cpus * (513.0 + 500.0 * (took + 1.0));
+    let most = table("room") as f64 + cpus * (513.0 + 500.0 * (took + 1.0));
     let placed = table("held") + table("evicted");
     assert!(placed as f64 <= most, "{placed} places were given, {most:.0} may be");
     assert!(table("crowded") > 1_000_000, "most of 65,536 clients get no place");
