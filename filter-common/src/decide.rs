@@ -193,7 +193,11 @@ fn judge<F: Frame + ?Sized, R: Ruleset + ?Sized>(
     if source | destination == UNLISTED {
         return Decision::unlisted(protocol);
     }
-    let asked = |set| rules.actions(set).copied().unwrap_or_default();
+    // Most packets have one listed end: nothing is asked of the other.
+    let asked = |set| match set {
+        UNLISTED => SetActions::default(),
+        _ => rules.actions(set).copied().unwrap_or_default(),
+    };
     let (mut out, mut in_) = (asked(destination), asked(source));
     if out.scoped | in_.scoped != 0 {
         let met = Met::read(frame, meta, protocol, keys, rules);
