@@ -50,7 +50,7 @@ impl ClientKey {
 /// generation in an interval", 2019).
 #[inline(always)]
 const fn scaled(number: u32, below: u32) -> u32 {
-    (number as u64 * below as u64 >> 32) as u32
+    ((number as u64 * below as u64) >> 32) as u32
 }
 
 impl Bucket {
@@ -62,7 +62,7 @@ impl Bucket {
             let client = &mut self.places[at];
             if client.key.is(key) {
                 client.count.packets += 1;
-                client.count.bytes += length as u64;
+                client.count.bytes += u64::from(length);
                 client.last = now;
                 return true;
             }
@@ -132,7 +132,7 @@ impl Client {
     #[inline(always)]
     pub fn give(&mut self, key: &ClientKey, serial: u64, length: u32, now: u64) {
         self.serial = 0;
-        self.count = Count { packets: 1, bytes: length as u64 };
+        self.count = Count { packets: 1, bytes: u64::from(length) };
         self.key = *key;
         self.last = now;
         self.serial = serial;

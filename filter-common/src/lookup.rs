@@ -204,7 +204,7 @@ pub fn set_of_v6<T: Tables + ?Sized>(tables: &T, address: [u64; 2]) -> u32 {
 #[inline(always)]
 fn descend<T: Tables + ?Sized, const LEVELS: u32>(tables: &T, slot: Slot, key: u64, shift: u32) -> Slot {
     let (mut slot, mut shift, mut level) = (slot, u64::from(shift), 0_u64);
-    while level < LEVELS as u64 {
+    while level < u64::from(LEVELS) {
         if !slot.is_node() {
             break;
         }
