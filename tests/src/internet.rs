@@ -153,14 +153,21 @@ fn rule(name: &str, v4: Vec<(u32, u32)>, v6: Vec<(u128, u128)>) -> Rule {
 /// The table compiled, and the set ids of its combinations of ASes.
 #[must_use]
 pub fn compiled(prefixes: &Prefixes) -> (Ruleset, Ids) {
-    let mut sets = Sets::default();
-    let ruleset =
-        compile(&rule_for_each_as(prefixes), &Guard::default(), &mut sets, &BTreeMap::new(), Budget::MOST).unwrap();
+    let ([ruleset], ids) = compiled_within(prefixes, [Budget::MOST]);
+    (ruleset, ids)
+}
+
+/// Likewise for each of some budgets, with the same set ids.
+#[must_use]
+pub fn compiled_within<const N: usize>(prefixes: &Prefixes, budgets: [Budget; N]) -> ([Ruleset; N], Ids) {
+    let (rules, mut sets) = (rule_for_each_as(prefixes), Sets::default());
+    let rulesets =
+        budgets.map(|budget| compile(&rules, &Guard::default(), &mut sets, &BTreeMap::new(), budget).unwrap());
     let members = |id| {
         let mut asns: Vec<_> = sets.credited(id, Direction::Out).map(|rule| rule.name.parse().unwrap()).collect();
         asns.sort_unstable();
         asns
     };
     let ids = (1..u32::try_from(sets.len()).unwrap()).map(|id| (members(id), id)).collect();
-    (ruleset, ids)
+    (rulesets, ids)
 }

@@ -123,7 +123,6 @@ impl Enforcement {
         let identities: Vec<RuleIdentity> = rules.iter().map(|rule| rule.identity.clone()).collect();
         let in_force: Vec<_> = rules.into_iter().filter(|rule| policy.is_awake(rule)).collect();
         let devices = network::indices().context("cannot list the network devices")?;
-        let lists = versions(&in_force, &policy.copies);
         let ruleset = ruleset::compile(&in_force, &guard, &mut self.sets, &devices, process::budget())?;
         let wanted = self.wanted(config)?;
         let events = &config.evidence.events;
@@ -144,7 +143,7 @@ impl Enforcement {
         self.policy = Some(Arc::clone(policy));
         self.warned = resolved.warnings;
         self.degraded = report::degraded(&resolved.gaps);
-        self.lists = lists;
+        self.lists = versions(&in_force, &policy.copies);
         self.probes = probes(&in_force, &ruleset);
         let attached = |name: &str| self.datapath.attached().iter().any(|attached| attached.device.name == name);
         let wanted = |name: &str| config.interfaces.iter().any(|interface| interface.name == name);

@@ -219,6 +219,17 @@ impl Attached {
         self.egress = None;
     }
 
+    /// Has the kernel verify the programs of `object` that are to take the place of those that run.
+    pub fn verify(&self, object: &mut Object) -> Result<(), LoadError> {
+        if self.egress.is_some() {
+            object.classifier(Hook::TcEgress, self.layer)?;
+        }
+        match hook_of(self.kind) {
+            Hook::Xdp => object.xdp(self.layer).map(drop),
+            hook => object.classifier(hook, self.layer).map(drop),
+        }
+    }
+
     /// Puts the programs of `object` in the place of those that run. On an error the old ones go on, but egress may
     /// already run the new one.
     pub fn replace(&mut self, object: &mut Object) -> Result<(), AttachError> {
@@ -232,11 +243,15 @@ impl Attached {
         if let Some(egress) = &mut self.egress {
             egress.replace(object, device, Hook::TcEgress, layer, AttachKind::Tc)?;
         }
-        let hook = match kind {
-            AttachKind::XdpNative | AttachKind::XdpGeneric => Hook::Xdp,
-            AttachKind::Tcx | AttachKind::Tc => Hook::TcIngress,
-        };
-        self.ingress.replace(object, device, hook, layer, kind)
+        self.ingress.replace(object, device, hook_of(kind), layer, kind)
+    }
+}
+
+/// The hook of a device's ingress.
+fn hook_of(kind: AttachKind) -> Hook {
+    match kind {
+        AttachKind::XdpNative | AttachKind::XdpGeneric => Hook::Xdp,
+        AttachKind::Tcx | AttachKind::Tc => Hook::TcIngress,
     }
 }
 

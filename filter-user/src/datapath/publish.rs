@@ -125,9 +125,17 @@ impl Datapath {
         self.detail = Detail { events: a_second, burst, ..self.detail };
     }
 
-    /// Loads `ruleset` for the devices `wanted`. What counts its packets is pinned and in [`Datapath::kept`] then.
+    /// Loads `ruleset` for the devices `wanted`, and verifies what is to be swapped under those that are attached: the
+    /// verifier takes many times longer than the swaps, between which devices run different generations. What counts its
+    /// packets is pinned and in [`Datapath::kept`] then.
     pub fn stage(&mut self, ruleset: &Ruleset, wanted: &[Wanted]) -> Result<Staged, PublishError> {
-        self.load(ruleset, wanted).map(Staged)
+        let mut object = self.load(ruleset, wanted)?;
+        for attached in &self.attached {
+            if wanted.iter().any(|wanted| keeps(attached, wanted)) {
+                attached.verify(&mut object)?;
+            }
+        }
+        Ok(Staged(object))
     }
 
     /// Makes a generation live on exactly the devices `wanted`, for which it was loaded. Returns what was refused on the

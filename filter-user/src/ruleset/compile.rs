@@ -111,7 +111,8 @@ fn flatten<'a, A: Address + Default>(
             edges.extend(last.next().map(|after| Edge { address: after, rule, opens: false }));
         }
     }
-    edges.sort_unstable_by_key(|edge| edge.address);
+    // Each list is sorted: the stable sort finds these runs and merges them.
+    edges.sort_by_key(|edge| edge.address);
 
     let mut boundaries: Vec<Boundary<A>> = Vec::with_capacity(edges.len() + 1);
     boundaries.push((A::default(), UNLISTED));
@@ -130,26 +131,35 @@ fn flatten<'a, A: Address + Default>(
     Ok(boundaries)
 }
 
-/// The rules that hold at one point of the sweep, sorted. Ranges of one list never touch, so a rule's edges alternate.
+/// The rules that hold at one point of the sweep. Ranges of one list never touch, so a rule's edges alternate.
 #[derive(Default)]
-struct Holding(Vec<u32>);
+struct Holding {
+    /// Sorted.
+    rules: Vec<u32>,
+    /// The rules whose set was asked for last, and its id: where few rules overlap, most often they are asked for again.
+    latest: (Vec<u32>, u32),
+}
 
 impl Holding {
     fn turn<A>(&mut self, edge: &Edge<A>) {
-        match self.0.binary_search(&edge.rule) {
+        match self.rules.binary_search(&edge.rule) {
             Ok(at) if !edge.opens => {
-                self.0.remove(at);
+                self.rules.remove(at);
             }
-            Err(at) if edge.opens => self.0.insert(at, edge.rule),
+            Err(at) if edge.opens => self.rules.insert(at, edge.rule),
             _ => {}
         }
     }
 
-    fn set(&self, sets: &mut Sets) -> Result<u32, TooManySets> {
-        if self.0.last() == Some(&GUARD) {
+    fn set(&mut self, sets: &mut Sets) -> Result<u32, TooManySets> {
+        if self.rules.last().is_none_or(|&last| last == GUARD) {
             return Ok(UNLISTED);
         }
-        sets.set_id(&self.0)
+        if self.latest.0 != self.rules {
+            self.latest.1 = sets.set_id(&self.rules)?;
+            self.latest.0.clone_from(&self.rules);
+        }
+        Ok(self.latest.1)
     }
 }
 

@@ -164,7 +164,9 @@ struct Part<'a, A, T> {
 impl<'a, A: Copy + Ord, T: Copy> Part<'a, A, T> {
     /// Splits it at `end`; `None` for the end of the addresses.
     fn split(self, end: Option<A>) -> (Self, Self) {
-        let length = end.map_or(self.ranges.len(), |end| self.ranges.partition_point(|range| range.0 < end));
+        // From the front: most parts are of one or two ranges, and a binary search would go through all that follow.
+        let length = end.and_then(|end| self.ranges.iter().position(|range| range.0 >= end));
+        let length = length.unwrap_or(self.ranges.len());
         let next_starts_at_end = self.ranges.get(length).is_some_and(|range| Some(range.0) == end);
         let used = if next_starts_at_end { length } else { length.saturating_sub(1) };
         let part = |ranges: Option<&'a [(A, T)]>, start| Self { ranges: ranges.unwrap_or_default(), start };

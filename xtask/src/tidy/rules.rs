@@ -25,7 +25,7 @@ const MAX_LINES: usize = 400;
 const MAX_README_LINES: usize = 80;
 
 /// Where `unsafe` may stand, and why it cannot be avoided there.
-const UNSAFE_SITES: [(&str, &str); 10] = [
+const UNSAFE_SITES: [(&str, &str); 11] = [
     ("filter-ebpf/src/main.rs", "the licence section"),
     ("filter-ebpf/src/frame.rs", "the packet read"),
     ("filter-ebpf/src/entry.rs", "fields of the kernel's packet context that aya does not offer"),
@@ -33,6 +33,7 @@ const UNSAFE_SITES: [(&str, &str); 10] = [
     ("filter-ebpf/src/bench/", "the same, in the benchmark's object"),
     ("filter-common/src/abi.rs", "aya::Pod has no derive; the macro proves what it demands"),
     ("filter-user/build.rs", "sets a variable for the nested build"),
+    ("filter-user/src/heap.rs", "malloc_trim, which neither std nor nix wraps"),
     ("filter-user/src/datapath/", "system calls that aya does not wrap"),
     ("filter-user/tests/mutations/allocator.rs", "only a global allocator sees how much memory a call takes"),
     ("tests/src/sys.rs", "system calls that nix does not wrap"),

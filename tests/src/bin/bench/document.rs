@@ -47,7 +47,7 @@ fn text(results: &Results) -> String {
         for (workload, groups) in workloads(last, section.name) {
             write!(text, "\n### {}\n\n", capital(workload)).unwrap();
             text.push_str(&table(&groups));
-            if groups.len() > 1 {
+            if has_picture(&groups) {
                 write!(text, "\n![{workload}]({PLOTS}/{})\n", file_name(section.name, workload)).unwrap();
             }
         }
@@ -153,13 +153,18 @@ fn absent<'r>(all: impl Iterator<Item = &'r Absent>) -> String {
     if lines.is_empty() { lines } else { format!("\nNot measured:\n\n{lines}") }
 }
 
+/// Whether a workload is of more than one size, and of costs: where all is well, counts of frames are 0.
+fn has_picture(groups: &[&Group]) -> bool {
+    groups.len() > 1 && groups.iter().all(|group| group.unit != "frames")
+}
+
 /// The plots, by file name: cost against size, where a workload has more than one size.
 fn pictures(results: &Results) -> Vec<(String, String)> {
     let Some(last) = results.runs.last() else { return Vec::new() };
     let mut pictures = Vec::new();
     for section in &SECTIONS {
         for (workload, groups) in workloads(last, section.name) {
-            if groups.len() < 2 {
+            if !has_picture(&groups) {
                 continue;
             }
             let curves: Vec<Curve> = candidates(&groups)

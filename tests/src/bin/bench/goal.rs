@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::results::{Group, Results, Run};
-use crate::{lookup, packet, path, peers};
+use crate::{lookup, packet, path, peers, update};
 
 /// Which figures are good.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +49,7 @@ fn on_path(
 
 /// All goals, in the order of the document.
 fn goals() -> Vec<Goal> {
-    [on_lookups(), on_packets(), on_paths()].into_iter().flatten().collect()
+    [on_lookups(), on_packets(), on_paths(), on_updates()].into_iter().flatten().collect()
 }
 
 /// The median of a candidate's lookups.
@@ -132,6 +132,27 @@ fn on_paths() -> Vec<Goal> {
         on_path(ipset, AtLeast(14.0), path::AS_LISTED, "all", iptables),
         on_path(forward, AtLeast(0.95), path::DUEL_FORWARD, "10k", forwarding),
         on_path(forward, AtLeast(0.95), path::DUEL_FORWARD, "all", forwarding),
+    ]
+}
+
+fn on_updates() -> Vec<Goal> {
+    use Target::{AtLeast, AtMost};
+    let of = |workload: &'static str, candidate: &'static str| {
+        move |run: &Run| Some(run.group(update::SECTION.name, workload, "all")?.summary(candidate)?.median)
+    };
+    let daemon = |what: &'static str| {
+        move |run: &Run| Some(run.group(update::SECTION.name, update::MEMORY, update::DAEMON)?.summary(what)?.median)
+    };
+    vec![
+        goal("update, all prefixes: ms from lists parsed to live", AtMost(150.0), of(update::LIVE, update::WEIR)),
+        goal("update, all prefixes: nft -f / weir", AtLeast(50.0), |run| {
+            run.group(update::SECTION.name, update::LIVE, "all")?.ratio(update::NFT, update::WEIR)
+        }),
+        goal("update, all prefixes: listed frames leaked", AtMost(0.0), of(update::LEAKED, update::WEIR)),
+        goal("update, all prefixes: unlisted frames dropped", AtMost(0.0), of(update::LOST, update::WEIR)),
+        goal("kernel memory of weir with tiktok, MB", AtMost(1.0), daemon(update::TIKTOK_KERNEL)),
+        goal("daemon, resident with tiktok, MB", AtMost(15.0), daemon(update::TIKTOK_RESIDENT)),
+        goal("daemon, peak of a publish of all prefixes, MB", AtMost(120.0), daemon(update::FULL_PEAK)),
     ]
 }
 

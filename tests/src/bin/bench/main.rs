@@ -9,6 +9,7 @@
 )]
 
 mod args;
+mod bystander;
 mod document;
 mod goal;
 mod list;
@@ -21,6 +22,7 @@ mod peers;
 mod plot;
 mod results;
 mod stats;
+mod update;
 
 use std::fs;
 use std::process::ExitCode;
@@ -41,7 +43,8 @@ pub(crate) struct Section {
 }
 
 /// All of them, in the order of the document.
-pub(crate) const SECTIONS: [Section; 3] = [lookup::SECTION, packet::SECTION, path::SECTION];
+pub(crate) const SECTIONS: [Section; 5] =
+    [lookup::SECTION, packet::SECTION, path::SECTION, update::SECTION, bystander::SECTION];
 
 fn main() -> ExitCode {
     match Arguments::parse().verb {

@@ -106,9 +106,9 @@ impl Group {
         stats::summary(self.samples(candidate)?)
     }
 
-    /// The median, over the rounds, of how many times more `over` took than `under`.
+    /// The median, over the rounds, of how many times more `over` took than `under`; of nothing there is none.
     pub(crate) fn ratio(&self, over: &str, under: &str) -> Option<f64> {
-        stats::median(&stats::ratios(self.samples(over)?, self.samples(under)?))
+        stats::median(&stats::ratios(self.samples(over)?, self.samples(under)?)).filter(|ratio| ratio.is_finite())
     }
 
     /// The median, over the rounds, of how much more `from` took than `less`.

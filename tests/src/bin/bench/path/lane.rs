@@ -105,6 +105,11 @@ impl Lane {
         let sender = sender.index(&from);
         Self { router, scratch: Scratch::new(), sender, receiver: to }
     }
+
+    /// Frames that the router sent and the receiver's queue had no room for.
+    pub(crate) fn overrun(&self) -> u64 {
+        figure(&self.router, EGRESS, SEND_DROPS)
+    }
 }
 
 /// Attaches a program of the benchmark's object in a namespace, for as long as the object lives.
@@ -116,14 +121,21 @@ pub(crate) fn attach(ebpf: &mut Ebpf, name: &str, netns: &Netns, device: &str) -
 
 /// Frames that a device has received, dropped ones included.
 fn received(netns: &Netns, device: &str) -> u64 {
-    let table = netns.enter(|| fs::read_to_string("/proc/thread-self/net/dev").unwrap());
-    packets(&table, device).unwrap_or_else(|| panic!("no {device:?} in {table}"))
+    figure(netns, device, RECEIVED)
 }
 
-/// The second figure of a device's line (`dev_seq_printf_stats` in `net/core/net-procfs.c`).
-fn packets(table: &str, device: &str) -> Option<u64> {
+/// Places in a device's line (`dev_seq_printf_stats` in `net/core/net-procfs.c`).
+const RECEIVED: usize = 1;
+const SEND_DROPS: usize = 11;
+
+fn figure(netns: &Netns, device: &str, place: usize) -> u64 {
+    let table = netns.enter(|| fs::read_to_string("/proc/thread-self/net/dev").unwrap());
+    counter(&table, device, place).unwrap_or_else(|| panic!("no {device:?} in {table}"))
+}
+
+fn counter(table: &str, device: &str, place: usize) -> Option<u64> {
     let line = table.lines().find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'))?;
-    line.split_whitespace().nth(1)?.parse().ok()
+    line.split_whitespace().nth(place)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -131,10 +143,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn received_packets_are_the_second_figure_of_the_devices_own_line() {
-        let table = "Inter-| Receive\n face |bytes packets errs\n  lan0: 600 10 0 0 0 0 0 0 1 2\n lan01: 7 8 0\n";
-        assert_eq!(packets(table, "lan0"), Some(10));
-        assert_eq!(packets(table, "lan01"), Some(8));
-        assert_eq!(packets(table, "lan"), None);
+    fn received_packets_are_the_second_figure_of_the_devices_own_line_and_lost_ones_the_twelfth() {
+        let table = "Inter-| Receive\n face |bytes packets errs\n  lan0: 600 10 0 0 0 0 0 0 1 2 3 4\n lan01: 7 8 0\n";
+        assert_eq!(counter(table, "lan0", RECEIVED), Some(10));
+        assert_eq!(counter(table, "lan0", SEND_DROPS), Some(4));
+        assert_eq!(counter(table, "lan01", RECEIVED), Some(8));
+        assert_eq!(counter(table, "lan", RECEIVED), None);
     }
 }

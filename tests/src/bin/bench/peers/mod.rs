@@ -52,7 +52,7 @@ impl Installed {
 const PATIENCE: &str = "60";
 
 /// Runs a command in the lane's router, for a minute at most.
-fn run(lane: &Lane, program: &str, arguments: &[&str]) -> Result<(), String> {
+pub(crate) fn run(lane: &Lane, program: &str, arguments: &[&str]) -> Result<(), String> {
     let mut command = lane.router.command("timeout");
     command.arg(PATIENCE).arg(program).args(arguments);
     let output = command.output().map_err(|error| format!("{program}: {error}"))?;
@@ -66,7 +66,8 @@ fn run(lane: &Lane, program: &str, arguments: &[&str]) -> Result<(), String> {
     Err(format!("{program} failed ({}): {}", output.status, said.lines().next().unwrap_or_default()))
 }
 
-fn text(path: &Path) -> &str {
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("scratch directories have plain names")
 }
 
