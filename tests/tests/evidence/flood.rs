@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use weir_tests::cpu;
 use weir_tests::frame::frame;
 use weir_tests::generator::Flood;
 use weir_tests::lab::{DEADLINE, LAN_V4, LISTED_V4, MAC_LAN, MAC_ROUTER_LAN, Path, wait_until};
@@ -102,6 +103,8 @@ fn forged_addresses_do_not_drive_out_a_real_client_and_every_packet_stays_in_the
     };
     let (socket, real) = (path.lan_socket(), from(LAN_V4));
     let mut generator = Flood::new(&path.lan, "eth0", "forge", from(Ipv4Addr::new(172, 16, 0, 0)));
+    // Each CPU has a table of its own: a client that comes to another CPU is new there, and new ones are what is held off.
+    cpu::take(0);
     let begun = Instant::now();
     let mut sent = 0;
     for _ in 0..5 {

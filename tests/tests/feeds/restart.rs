@@ -77,6 +77,8 @@ fn nothing_is_written_while_nothing_changes() {
     feed.set("/list", Answer::ChangingEtag { body: LIST.into() });
     let copy = router.state_dir().join("copies/list.copy");
     let written = |path: &std::path::Path| fs::metadata(path).unwrap().modified().unwrap();
+    // What is fetched is enforced first.
+    wait_until(DEADLINE, "the first copy is written", || copy.exists());
     let before = written(&copy);
     let asked = feed.requests().len();
     wait_until(DEADLINE, "it was asked three times more", || feed.requests().len() >= asked + 3);
