@@ -53,7 +53,7 @@ fn root_tests(totals: &mut Totals, environment: &Environment, filter: Option<&st
         workspace::build(workspace::cargo().args(["test", "--quiet", "--no-run", "-p", "weir-tests"]))
     })?;
     let variables = environment.variables(Some(&weir));
-    for Executable { name, path, package } in binaries {
+    for Executable { name, path, package, .. } in binaries.into_iter().filter(|binary| binary.test) {
         let why = "the tests create network namespaces and load BPF programs";
         let mut tests = command::as_root(&path, &variables, why)?;
         tests.args(filter).current_dir(package);

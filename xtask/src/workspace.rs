@@ -47,6 +47,8 @@ pub(crate) struct Executable {
     /// Name of the target.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
+    /// Whether it is a test: a package's own programs are built beside its tests.
+    pub(crate) test: bool,
     /// Directory of its package, where tests expect to run.
     pub(crate) package: PathBuf,
 }
@@ -72,6 +74,7 @@ fn executable(message: &str) -> Option<Executable> {
     Some(Executable {
         path: message["executable"].as_str()?.into(),
         name: message["target"]["name"].as_str()?.into(),
+        test: message["profile"]["test"].as_bool()?,
         package: Path::new(message["manifest_path"].as_str()?).parent()?.into(),
     })
 }
