@@ -198,12 +198,12 @@ map_value! {
 }
 
 map_value! {
-    /// Packets of a client that met a set on a port: a cache line.
+    /// Packets of a client that met a set on a port: 64 bytes.
     pub struct Client {
         /// Who and what. All zero where the place is free.
         pub key: ClientKey,
-        /// Which of the clients that had this CPU's places it is, counted from 1; 0 while the place changes hands. One that
-        /// lost its place and came back is told apart by it.
+        /// Which of the clients that had this CPU's places it is, counted from 1. One that lost its place and came back is told
+        /// apart by it.
         pub serial: u64,
         /// When its last packet came, as in [`Hits::last`].
         pub last: u64,

@@ -1,7 +1,7 @@
 //! The table of clients: who sent listed packets, and how many. Must not know what a map is, nor read a clock.
 //!
 //! Each CPU has a table of its own, so that nothing is shared and nothing is locked. A table is an array of [`Bucket`]s, one
-//! bucket four places of a cache line each. A key has two buckets that it may be in; a newcomer gets a free place in either,
+//! bucket four places of 64 bytes each. A key has two buckets that it may be in; a newcomer gets a free place in either,
 //! or that of whoever was not seen for the longest time (Azar, Broder, Karlin, Upfal: "Balanced allocations", 1994: with two
 //! choices buckets fill evenly).
 
@@ -131,15 +131,22 @@ impl Client {
     }
 
     /// Gives the place to `key`, for its first packet. `serial` is a number that the table has not given before.
-    ///
-    /// Whoever reads the place meanwhile sees a serial of 0, or finds at a second look that it is not what it was.
     #[inline(always)]
     pub fn give(&mut self, key: &ClientKey, serial: u64, length: u32, now: u64) {
-        self.serial = 0;
-        self.count = Count { packets: 1, bytes: u64::from(length) };
-        self.key = *key;
-        self.last = now;
-        self.serial = serial;
+        *self = Self { key: *key, serial, last: now, count: Count { packets: 1, bytes: u64::from(length) } };
+    }
+
+    /// The packets of the client that has this place, which was copied while a CPU may have written it, and copied again
+    /// `later`; `None` where the copies do not agree on whose it is.
+    ///
+    /// A copy may be torn: half of it of a client that just lost the place, half of the next one. The other copy then names
+    /// another client, or has counted less. Where neither is so, the first copy has no more than its client sent; what it
+    /// lacks is there at the next reading.
+    #[must_use]
+    pub fn agreed(&self, later: &Self) -> Option<Count> {
+        let same = (self.key, self.serial) == (later.key, later.serial) && self.serial != 0;
+        let grew = self.count.packets <= later.count.packets && self.count.bytes <= later.count.bytes;
+        (same && grew).then_some(self.count)
     }
 }
 
@@ -245,6 +252,34 @@ mod tests {
         assert!(!held.contains_key(&key(2)) && held.len() == 4 && held[&key(9)].packets == 1);
         assert_eq!(held[&key(1)].packets, 2, "the others keep what they have");
         assert_eq!(table[0].places.map(|client| client.serial).iter().max(), Some(&5));
+    }
+
+    #[test]
+    fn no_torn_copy_gives_a_client_what_another_one_sent() {
+        let count = |packets| Count { packets, bytes: 100 * packets };
+        let old = Client { key: key(1), serial: 3, last: 9, count: count(50) };
+        let new = Client { key: key(2), serial: 4, last: 9, count: count(1) };
+        let grown = Client { count: count(70), ..new };
+        assert_eq!(old.agreed(&old), Some(count(50)));
+        assert_eq!(new.agreed(&grown), Some(count(1)), "the rest comes at the next reading");
+        assert_eq!(Client::default().agreed(&Client::default()), None, "a free place");
+        // Each field of a copy is of the one or of the other.
+        let torn = |of_new: [bool; 3]| Client {
+            key: if of_new[0] { new.key } else { old.key },
+            serial: if of_new[1] { new.serial } else { old.serial },
+            count: if of_new[2] { new.count } else { old.count },
+            ..old
+        };
+        for bits in 0..8 {
+            let copy = torn([bits & 1 != 0, bits & 2 != 0, bits & 4 != 0]);
+            for (first, second) in [(old, copy), (copy, new), (copy, grown)] {
+                let sent = if first.key == old.key { 50 } else { second.count.packets };
+                if let Some(found) = first.agreed(&second) {
+                    let whole = (first.key, first.serial) == (old.key, 3) || (first.key, first.serial) == (new.key, 4);
+                    assert!(whole && found.packets <= sent, "{first:?}, {second:?}: {found:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -208,9 +208,7 @@ fn descend<T: Tables + ?Sized, const LEVELS: u32>(tables: &T, slot: Slot, key: u
         if !slot.is_node() {
             break;
         }
-        let Some(block) = tables.block6(slot.block()) else {
-            return Slot::set(UNLISTED);
-        };
+        let Some(block) = tables.block6(slot.block()) else { return Slot::set(UNLISTED) };
         slot = Slot(word(block, slot.start() + (key >> shift & 0xff) as usize));
         shift = shift.wrapping_sub(8) & 63;
         level += 1;
@@ -218,9 +216,7 @@ fn descend<T: Tables + ?Sized, const LEVELS: u32>(tables: &T, slot: Slot, key: u
     if slot.is_final() {
         return slot;
     }
-    let Some(block) = tables.block6(slot.block()) else {
-        return Slot::set(UNLISTED);
-    };
+    let Some(block) = tables.block6(slot.block()) else { return Slot::set(UNLISTED) };
     let (start, ranges) = (slot.start(), slot.ranges());
     if slot.is_wide() {
         let at = position::<ROUNDS>(ranges, |index| {

@@ -15,7 +15,7 @@ pub const fn admits(due: &mut u64, now: u64, interval: u64, burst: u64) -> bool 
     true
 }
 
-/// How often each CPU may give a client a place in the table: a network does not gain 500 clients a second, but whoever
+/// How often each CPU may take a client's place for another: a network does not gain 500 clients a second, but whoever
 /// sends from forged addresses would drive out the real ones.
 pub const CLIENT_INTERVAL: u64 = 2_000_000;
 /// A head start: all clients of a network come at once when weir starts.

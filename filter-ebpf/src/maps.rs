@@ -49,11 +49,12 @@ static LAST: Array<LastDecision, 1> = Array::new();
 #[repr(transparent)]
 struct Zeroed<T>(UnsafeCell<T>);
 
-#[expect(unsafe_code, reason = "user space writes it, before a program runs")]
-// SAFETY: it is read only.
+#[expect(unsafe_code, reason = "user space writes it")]
+// SAFETY: no program writes it.
 unsafe impl<T> Sync for Zeroed<T> {}
 
 impl<T> Zeroed<T> {
+    /// What user space wrote before a program ran, and froze.
     #[inline(always)]
     fn get(&self) -> &T {
         #[expect(unsafe_code, reason = "user space writes it, before a program runs")]

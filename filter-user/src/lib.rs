@@ -6,7 +6,7 @@
 //! - [`ruleset`] resolves rules to lists and compiles them into tables.
 //! - [`datapath`] makes a ruleset live on devices and reads the counters; [`liveness`] proves that it runs.
 //! - [`http`] serves the page and the JSON API.
-//! - [`network`] and [`process`] know this host, [`heap`] gives its memory back, [`control`] the socket, [`flows`] the
+//! - [`network`] and [`process`] know this host, [`memory`] what it may take of it, [`control`] the socket, [`flows`] the
 //!   host's live flows, [`report`] what the counters mean, [`tally`] what they count, [`account`] what was counted when.
 //! - [`ledger`] keeps the books of what was counted, [`history`] writes them down, [`render`] shows them, [`seal`] signs
 //!   that; [`events`] are single drops, [`metrics`] the text that Prometheus scrapes; [`top`] shows what is counted just
@@ -24,11 +24,11 @@ pub mod datapath;
 pub mod events;
 pub mod fetch;
 pub mod flows;
-pub mod heap;
 pub mod history;
 pub mod http;
 pub mod ledger;
 pub mod liveness;
+pub mod memory;
 pub mod metrics;
 pub mod network;
 pub mod prefix;

@@ -10,19 +10,11 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-use nix::sys::sysinfo::sysinfo;
 
 use crate::metrics;
-use crate::ruleset::table::Budget;
 
 /// Where the daemon keeps its socket and pins, unless it is told otherwise.
 pub const RUN_DIR: &str = "/run/weir";
-
-/// What tables may take on this machine.
-#[must_use]
-pub fn budget() -> Budget {
-    sysinfo().map_or(Budget::MOST, |machine| Budget::of_machine(machine.ram_total()))
-}
 
 /// Why the run directory cannot be used.
 #[derive(Debug, thiserror::Error)]

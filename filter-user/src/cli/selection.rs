@@ -11,9 +11,9 @@ use crate::config::{
     AttachChoice, Config, Interface, RuleConfig, check_category, check_device_name, check_service, parse_prefix,
 };
 use crate::controller::ConfigText;
+use crate::memory;
 use crate::network;
 use crate::prefix::Asn;
-use crate::process;
 use crate::report;
 use crate::ruleset::parts::Copies;
 use crate::ruleset::{self, Guard, Host, Resolved, Rule, RuleAction, Ruleset, Sets};
@@ -80,7 +80,7 @@ impl Known {
         let rules = resolved.rules();
         let mut sets = Sets::default();
         let devices = network::indices().context("cannot list the network devices")?;
-        let compiled = ruleset::compile(&rules, &guard, &mut sets, &devices, process::budget())?;
+        let compiled = ruleset::compile(&rules, &guard, &mut sets, &devices, memory::budget())?;
         Ok(Self { resolved, guard, rules, sets, compiled, copies })
     }
 }

@@ -27,7 +27,7 @@ pub struct EvidenceConfig {
 /// `[counters]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CountersConfig {
-    /// Room for clients: each takes a place for every set of rules and port that it meets. 0 counts no clients. Takes
+    /// Room for clients on each CPU: each takes a place for every set of rules, hook and direction. 0 counts none. Takes
     /// effect at the start.
     pub clients: u32,
 }

@@ -29,8 +29,8 @@ use crate::config::Config;
 use crate::control::{Answer, Client, Request};
 use crate::controller::{Command, ConfigText, Controller, Event, Level, Load, Outcome, Policy, Saved, Start, Waiting};
 use crate::fetch::{self, Question};
-use crate::heap;
 use crate::http::Server;
+use crate::memory;
 use crate::process::{self, RunDir};
 use crate::report::Status;
 use crate::ruleset::parts::PartId;
@@ -312,7 +312,7 @@ impl Daemon<'_> {
 
     /// Hands an event to the controller and executes what it says. The error is that of a publish.
     fn happens(&mut self, event: Event) -> anyhow::Result<()> {
-        let (mut result, mut published_any) = (Ok(()), false);
+        let mut result = Ok(());
         let mut commands = self.controller.handle(event, self.clock.now());
         while !commands.is_empty() {
             let mut next = Vec::new();
@@ -322,15 +322,12 @@ impl Daemon<'_> {
                     continue;
                 };
                 let published = self.enforcement.publish(&policy);
-                published_any = true;
                 let told = published.as_ref().map(|&()| ()).map_err(|problem| format!("{problem:#}"));
                 next.extend(self.controller.handle(Event::Published(told), self.clock.now()));
                 result = published;
+                memory::give_back();
             }
             commands = next;
-        }
-        if published_any {
-            heap::give_back();
         }
         result
     }

@@ -59,14 +59,13 @@ impl Details {
             if first.iter().all(|bucket| bucket.places.iter().all(|client| client.serial == 0)) {
                 continue;
             }
-            // A place may have been given away while it was copied: what counts is what both looks agree on.
             let second = self.clients.get(&number, 0)?;
             for ((cpu, before), after) in (0..).zip(first.iter()).zip(second.iter()) {
-                for (before, after) in before.places.iter().zip(&after.places) {
-                    if after.serial != 0 && (before.serial, before.key) == (after.serial, after.key) {
-                        all.insert((cpu, after.key), (after.serial, after.count.into()));
-                    }
-                }
+                let places = before.places.iter().zip(&after.places);
+                all.extend(places.filter_map(|(before, after)| {
+                    let count = before.agreed(after)?;
+                    Some(((cpu, before.key), (before.serial, count.into())))
+                }));
             }
         }
         Ok(all)

@@ -33,7 +33,7 @@ const UNSAFE_SITES: [(&str, &str); 11] = [
     ("filter-ebpf/src/bench/", "the same, in the benchmark's object"),
     ("filter-common/src/abi.rs", "aya::Pod has no derive; the macro proves what it demands"),
     ("filter-user/build.rs", "sets a variable for the nested build"),
-    ("filter-user/src/heap.rs", "malloc_trim, which neither std nor nix wraps"),
+    ("filter-user/src/memory.rs", "malloc_trim, which neither std nor nix wraps"),
     ("filter-user/src/datapath/", "system calls that aya does not wrap"),
     ("filter-user/tests/mutations/allocator.rs", "only a global allocator sees how much memory a call takes"),
     ("tests/src/sys.rs", "system calls that nix does not wrap"),

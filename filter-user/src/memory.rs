@@ -1,0 +1,24 @@
+//! This machine's memory: what tables may take of it, and how freed memory is given back. Must not decide when.
+
+use nix::sys::sysinfo::sysinfo;
+
+use crate::ruleset::table::Budget;
+
+/// What tables may take on this machine.
+#[must_use]
+pub fn budget() -> Budget {
+    sysinfo().map_or(Budget::MOST, |machine| Budget::of_machine(machine.ram_total()))
+}
+
+/// Gives back what the C library's allocator holds free: a publish needs many times what the daemon keeps. Allocators other
+/// than glibc's do so by themselves.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "std and nix have no malloc_trim")]
+        // SAFETY: it takes no pointer, may be called by any thread at any time, and frees nothing that is in use.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}
