@@ -244,10 +244,11 @@ mod tests {
     #[test]
     fn whoever_was_not_seen_for_the_longest_time_makes_way() {
         let (mut table, mut serial) = (vec![Bucket::default()], 0);
-        for (now, client) in [(1, 1), (2, 2), (3, 3), (4, 4), (5, 1)] {
-            met(&mut table, &key(client), &mut serial, now);
+        // The one that makes way sent more than any other, long ago.
+        for (second, client) in [(1, 1), (2, 2), (2, 2), (2, 2), (13, 3), (14, 4), (15, 1)] {
+            met(&mut table, &key(client), &mut serial, second * 1_000_000_000);
         }
-        assert!(!met(&mut table, &key(9), &mut serial, 6), "no place was free");
+        assert!(!met(&mut table, &key(9), &mut serial, 16_000_000_000), "no place was free");
         let held = held(&table);
         assert!(!held.contains_key(&key(2)) && held.len() == 4 && held[&key(9)].packets == 1);
         assert_eq!(held[&key(1)].packets, 2, "the others keep what they have");

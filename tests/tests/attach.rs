@@ -11,6 +11,9 @@ use std::path::Path as File;
 use std::process::Command;
 use std::thread;
 
+use aya::maps::MapInfo;
+use aya::programs::{ProgramInfo, loaded_programs};
+use filter_common::abi::map;
 use weir::catalog::Catalog;
 use weir::config::Config;
 use weir::datapath::attach::AttachKind;
@@ -19,7 +22,7 @@ use weir::network;
 use weir::process::RunDir;
 use weir::ruleset::parts::Copies;
 use weir::ruleset::table::Budget;
-use weir::ruleset::{Guard, Sets, compile, resolve};
+use weir::ruleset::{Guard, Ruleset, Sets, compile, resolve};
 use weir_tests::echo::{tcp_echo, udp_echo};
 use weir_tests::frame::{TPID_8021AD, frame};
 use weir_tests::lab::{CONTROL, DEADLINE, LAN_V4, LISTED, LISTED_V4, MAC_LAN, MAC_ROUTER_LAN, PROBE, Path};
@@ -49,7 +52,7 @@ struct Library {
     sets: Sets,
     wanted: Vec<Wanted>,
     // Behind the datapath: its pins are in it.
-    _run_dir: RunDir,
+    run_dir: RunDir,
     _scratch: Scratch,
 }
 
@@ -61,15 +64,19 @@ impl Library {
         let wanted = |name: &&str| Wanted { device: all[*name].clone(), kinds: vec![kind], egress: false };
         let wanted = devices.iter().map(wanted).collect();
         let datapath = Datapath::new(run_dir.pins(), false, 64);
-        let mut library = Self { datapath, sets: Sets::default(), wanted, _run_dir: run_dir, _scratch: scratch };
+        let mut library = Self { datapath, sets: Sets::default(), wanted, run_dir, _scratch: scratch };
         library.publish(router, TIKTOK);
         library
     }
 
-    fn publish(&mut self, router: &Netns, rules: &str) {
+    fn compile(&mut self, rules: &str) -> Ruleset {
         let config = Config::parse(File::new("test.toml"), rules.as_bytes(), Catalog::embedded()).unwrap();
         let rules = resolve(&config, &Copies::new()).unwrap().rules();
-        let ruleset = compile(&rules, &Guard::default(), &mut self.sets, &BTreeMap::new(), Budget::MOST).unwrap();
+        compile(&rules, &Guard::default(), &mut self.sets, &BTreeMap::new(), Budget::MOST).unwrap()
+    }
+
+    fn publish(&mut self, router: &Netns, rules: &str) {
+        let ruleset = self.compile(rules);
         let refusals = router.enter(|| {
             let staged = self.datapath.stage(&ruleset, &self.wanted).unwrap();
             self.datapath.publish(staged, &self.wanted).unwrap()
@@ -77,9 +84,35 @@ impl Library {
         assert!(refusals.is_empty(), "{refusals:?}");
     }
 
+    /// Programs in the kernel, verified, that count in this datapath's counters.
+    fn programs(&self) -> usize {
+        let hits = MapInfo::from_pin(self.run_dir.pins().join(map::HITS)).unwrap().id();
+        let counts_there = |program: ProgramInfo| program.map_ids().unwrap().unwrap().contains(&hits);
+        // Those of other tests come and go.
+        loaded_programs()
+            .filter_map(Result::ok)
+            .filter(|program| program.name_as_str() == Some("weir_xdp_l2"))
+            .map(counts_there)
+            .filter(|&here| here)
+            .count()
+    }
+
     fn stop(self, router: &Netns) {
         router.enter(|| drop(self));
     }
+}
+
+#[test]
+fn programs_are_verified_before_the_first_device_is_swapped() {
+    let path = Path::new();
+    let mut library = Library::start(&path.router, &["lan0", "wan0"], AttachKind::XdpNative);
+    assert_eq!(library.programs(), 1, "one for both devices");
+    let ruleset = library.compile(TIKTOK);
+    let staged = path.router.enter(|| library.datapath.stage(&ruleset, &library.wanted).unwrap());
+    assert_eq!(library.programs(), 2, "the next one is in the kernel, and no device runs it");
+    path.router.enter(|| library.datapath.publish(staged, &library.wanted).unwrap());
+    wait_until(DEADLINE, "the one before is gone", || library.programs() == 1);
+    library.stop(&path.router);
 }
 
 /// Which addresses answer the client, by TCP and by UDP. All are asked at once: silence takes its time.

@@ -343,3 +343,15 @@ impl HostTables {
         self.v4.bytes() + self.v6.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Budget;
+
+    #[test]
+    fn a_small_machine_gives_tables_little_and_a_large_one_no_more_than_they_can_use() {
+        let megabytes = [64, 128, 512, 1024, 2048, 65_536].map(|memory| Budget::of_machine(memory << 20).0 >> 20);
+        assert_eq!(megabytes, [1, 2, 8, 16, 19, 19]);
+        assert_eq!(Budget::of_machine(u64::MAX), Budget::MOST);
+    }
+}

@@ -1,7 +1,8 @@
 //! Single drops, as the program saw them.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use weir_tests::frame::frame;
@@ -92,7 +93,7 @@ fn what_is_over_the_rate_is_counted_as_suppressed_and_everything_is_accounted_fo
     let events = &weir.status()["events"];
     let (reported, suppressed) = (events["reported"].as_u64().unwrap(), events["suppressed"].as_u64().unwrap());
     assert_eq!(reported + suppressed + events["lost"].as_u64().unwrap(), sent, "{events}");
-    let cpus = std::thread::available_parallelism().unwrap().get() as f64;
+    let cpus = thread::available_parallelism().unwrap().get() as f64;
     let most = cpus * (20.0 + 10.0 * (took.as_secs_f64() + 1.0));
     assert!((20.0..=most).contains(&(reported as f64)), "{reported} of at most {most}");
     wait_until(Duration::from_secs(25), "the file tells what is missing", || {
@@ -121,4 +122,23 @@ fn no_event_is_reported_at_rate_0_and_a_reload_changes_the_rate() {
     wait_until(DEADLINE, "published", || weir.generation() == 2);
     path.lan_socket().flood(&[&listed], 10);
     wait_until(DEADLINE, "ten events", || lines(&scratch).len() == 10);
+}
+
+#[test]
+fn a_rule_was_last_met_when_it_was() {
+    let (path, scratch) = (Path::new(), Scratch::new());
+    let weir = start(&path, &scratch, "");
+    let listed = frame().macs(MAC_LAN, MAC_ROUTER_LAN).ipv4(LAN_V4, LISTED_V4).udp(443).build();
+    for (sent, pause) in [(1, 0), (2, 4)] {
+        thread::sleep(Duration::from_secs(pause));
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let begun = now();
+        path.lan_socket().send(&listed);
+        wait_until(DEADLINE, "it is counted", || weir.dropped().packets == sent);
+        let status = weir.status();
+        let rule = status["rules"].as_array().unwrap().iter().find(|rule| rule["name"] == "tiktok").unwrap();
+        let last = rule["last"].as_u64().unwrap();
+        // Seconds are cut off twice, and the kernel is told the time four times a second.
+        assert!((begun - 2..=now()).contains(&last), "packet {sent}: {last} since {begun}");
+    }
 }
