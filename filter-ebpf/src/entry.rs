@@ -15,36 +15,42 @@ const HEADERS: u32 = 14 + 4 * 4 + 8 + 40;
 
 /// XDP on a device whose frames start with an Ethernet header.
 #[xdp]
+#[inline(always)]
 pub(crate) fn weir_xdp_l2(context: XdpContext) -> u32 {
     xdp::<false>(&context)
 }
 
 /// XDP on a device whose frames start with the IP header.
 #[xdp]
+#[inline(always)]
 pub(crate) fn weir_xdp_l3(context: XdpContext) -> u32 {
     xdp::<true>(&context)
 }
 
 /// tc ingress on a device whose frames start with an Ethernet header.
 #[classifier]
+#[inline(always)]
 pub(crate) fn weir_in_l2(context: TcContext) -> i32 {
     tc::<false, false>(&context)
 }
 
 /// tc ingress on a device whose frames start with the IP header.
 #[classifier]
+#[inline(always)]
 pub(crate) fn weir_in_l3(context: TcContext) -> i32 {
     tc::<true, false>(&context)
 }
 
 /// tc egress on a device whose frames start with an Ethernet header.
 #[classifier]
+#[inline(always)]
 pub(crate) fn weir_out_l2(context: TcContext) -> i32 {
     tc::<false, true>(&context)
 }
 
 /// tc egress on a device whose frames start with the IP header.
 #[classifier]
+#[inline(always)]
 pub(crate) fn weir_out_l3(context: TcContext) -> i32 {
     tc::<true, true>(&context)
 }

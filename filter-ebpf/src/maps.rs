@@ -9,7 +9,7 @@ use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_map;
 use filter_common::abi::{Bucket, Count, Event, Hit, Hits, LastDecision, Meter, Ports, Seen, SetActions};
-use filter_common::client::PLACES;
+use filter_common::client::{Offer, PLACES};
 use filter_common::decide::{Decision, Reason, Ruleset};
 use filter_common::frame::Frame;
 use filter_common::lookup::{Block, Root, Tables};
@@ -235,7 +235,6 @@ fn count_client(hit: &Hit, meter: &mut Meter, now: u64) {
             return;
         }
     }
-    let offer = |choice| bucket(choice).map(|bucket| bucket.offer());
     let (Some(one), Some(other)) = (offer(first), offer(second)) else { return };
     let (choice, offer) = if one.beats(&other) { (first, one) } else { (second, other) };
     let Some(bucket) = bucket(choice) else { return };
@@ -246,6 +245,13 @@ fn count_client(hit: &Hit, meter: &mut Meter, now: u64) {
     } else {
         meter.crowded += 1;
     }
+}
+
+/// The place that bucket `number` has for a newcomer. Not a closure: LLVM may make a BPF function of one that is called twice.
+#[inline(always)]
+fn offer(number: u32) -> Option<Offer> {
+    let bucket = bucket(number)?;
+    Some(bucket.offer())
 }
 
 #[inline(always)]

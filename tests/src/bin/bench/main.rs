@@ -74,8 +74,9 @@ fn measure(arguments: &Measure) -> ExitCode {
             (section.measure)(&effort, &mut run);
         }
         results.runs.push(run);
+        // After each: an hour's figures are not lost with the run after it.
+        fs::write(&arguments.json, serde_json::to_string_pretty(&results).unwrap()).unwrap();
     }
-    fs::write(&arguments.json, serde_json::to_string_pretty(&results).unwrap()).unwrap();
     ExitCode::SUCCESS
 }
 
