@@ -63,13 +63,15 @@ fn compress(into: &Path) -> anyhow::Result<()> {
 }
 
 /// Copies the object without its DWARF, of which it holds ten times as much as of everything else: bpf-linker needs it
-/// to make BTF, and nothing does afterwards.
+/// to make BTF, and nothing does afterwards. And without `.BTF.ext`, the source line of each instruction: the kernel would
+/// keep it with each program that is loaded, for logs of a verifier that has nothing to say.
 fn strip(object: &Path, stripped: &Path) -> anyhow::Result<()> {
     let bytes = fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
     let mut builder = Builder::read(bytes.as_slice()).with_context(|| format!("cannot parse {}", object.display()))?;
     for section in &mut builder.sections {
         let name = section.name.to_string();
-        section.delete = name.starts_with(".debug") || name.starts_with(".rel.debug");
+        let unwanted = [".debug", ".rel.debug", ".BTF.ext", ".rel.BTF.ext"];
+        section.delete = unwanted.iter().any(|start| name.starts_with(start));
     }
     // LLVM keeps the names of sections among those of symbols; the builder wants them in a section of their own.
     let names = builder.sections.add();

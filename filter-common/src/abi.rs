@@ -7,7 +7,7 @@ use crate::client::PLACES;
 use crate::scope::ClassTable;
 
 /// Version of everything in this file and of the table layout; pinned state of another version is refused.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Names of the maps, as the object declares them. The kernel keeps 15 characters.
 pub mod map {
@@ -137,8 +137,8 @@ impl Hits {
     /// Place of a counter in [`Hits::counts`].
     #[must_use]
     #[inline(always)]
-    pub const fn index(direction: u32, family: u32) -> usize {
-        ((direction & 1) * 2 + (family & 1)) as usize
+    pub const fn index(direction: u32, v6: bool) -> usize {
+        ((direction & 1) << 1 | v6 as u32) as usize
     }
 }
 
@@ -155,26 +155,18 @@ map_value! {
 }
 
 map_value! {
-    /// A listed packet, between its decision and its count.
+    /// A listed packet, between its decision and its count. Where decisions are recorded or logged, any packet.
     pub struct Hit {
-        /// Address of the client: its high and its low half.
-        pub client: [u64; 2],
-        /// The set of the listed address.
-        pub set: u32,
-        /// The port where it is counted.
-        pub port: u32,
+        /// Whose it is, and what it met.
+        pub key: ClientKey,
         /// [`Reason`](crate::decide::Reason).
         pub reason: u32,
-        /// [`Direction`](crate::decide::Direction).
-        pub direction: u32,
-        /// 1 for IPv6, else 0.
-        pub v6: u32,
+        /// [`Protocol`](crate::packet::Protocol).
+        pub protocol: u32,
         /// Offset of the IP header in bytes from the frame's start.
         pub network: u32,
         /// Bytes of the frame, counted as in [`Count::bytes`].
         pub length: u32,
-        /// 1 at an egress hook, else 0.
-        pub egress: u32,
     }
 }
 
@@ -186,19 +178,52 @@ map_value! {
         pub high: u64,
         /// Low half of its address, or the IPv4 address.
         pub low: u64,
-        /// The set of the listed end; never 0.
-        pub set: u32,
-        /// The port.
-        pub port: u32,
-        /// [`Direction`](crate::decide::Direction).
-        pub direction: u32,
-        /// 1 for IPv6, else 0.
-        pub v6: u32,
+        /// What it met, in one word that is compared at once. From the highest bit on: 32 bits of the set of the listed end,
+        /// never 0; 30 of the port; one of [`Direction`](crate::decide::Direction); one that is 1 for IPv6.
+        pub met: u64,
+    }
+}
+
+impl ClientKey {
+    /// The key of the client at `address`, given as its high and its low half.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(address: [u64; 2], set: u32, port: u32, direction: u32, v6: bool) -> Self {
+        let [high, low] = address;
+        Self { high, low, met: (set as u64) << 32 | (port << 2 | direction << 1 | v6 as u32) as u64 }
+    }
+
+    /// The set of the listed end.
+    #[must_use]
+    #[inline(always)]
+    pub const fn set(&self) -> u32 {
+        (self.met >> 32) as u32
+    }
+
+    /// The port.
+    #[must_use]
+    #[inline(always)]
+    pub const fn port(&self) -> u32 {
+        self.met as u32 >> 2
+    }
+
+    /// [`Direction`](crate::decide::Direction).
+    #[must_use]
+    #[inline(always)]
+    pub const fn direction(&self) -> u32 {
+        self.met as u32 >> 1 & 1
+    }
+
+    /// True for IPv6.
+    #[must_use]
+    #[inline(always)]
+    pub const fn v6(&self) -> bool {
+        self.met & 1 != 0
     }
 }
 
 map_value! {
-    /// Packets of a client that met a set on a port: 64 bytes.
+    /// Packets of a client that met a set on a port: 64 bytes, a cache line.
     pub struct Client {
         /// Who and what. All zero where the place is free.
         pub key: ClientKey,
@@ -209,6 +234,8 @@ map_value! {
         pub last: u64,
         /// Its packets.
         pub count: Count,
+        /// 0.
+        pub rest: u64,
     }
 }
 

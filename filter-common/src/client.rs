@@ -11,8 +11,9 @@ use crate::abi::{Bucket, Client, ClientKey, Count};
 const MOST: u64 = 127;
 /// Places in a bucket.
 pub const PLACES: usize = 4;
-/// Buckets that a key may be in.
-pub const CHOICES: usize = 2;
+/// Taken places up to which a key's first bucket takes it in, whatever the other one has: where there are few clients, each
+/// is in the first place that is looked at, and the CPU foresees it.
+const CROWD: u64 = 1;
 
 /// Buckets for `clients` clients. Half as many places more as there are clients: then two choices find a free one.
 #[must_use]
@@ -21,31 +22,34 @@ pub const fn buckets(clients: u32) -> u32 {
 }
 
 impl ClientKey {
-    /// The numbers of its buckets, below `buckets`.
+    /// Where it may be in a table of `buckets` buckets.
     #[must_use]
     #[inline(always)]
-    pub const fn choices(&self, buckets: u32) -> [u32; CHOICES] {
+    pub const fn choices(&self, buckets: u32) -> Choices {
         // Multiplicative hashing (Knuth, TAOCP 6.4): odd numbers near 2^64 times an irrational.
-        let [place, face] = self.words();
         let mixed = self.low.wrapping_mul(0x9e37_79b9_7f4a_7c15)
             ^ self.high.wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
-            ^ place.wrapping_mul(0x1656_67b1_9e37_79f9)
-            ^ face.wrapping_mul(0x27d4_eb2f_1656_67c5);
+            ^ self.met.wrapping_mul(0x1656_67b1_9e37_79f9);
         let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        [scaled((mixed >> 32) as u32, buckets), scaled(mixed as u32, buckets)]
-    }
-
-    /// What is beside the address, as two words: compared faster than four numbers.
-    #[inline(always)]
-    const fn words(&self) -> [u64; 2] {
-        [(self.set as u64) << 32 | self.port as u64, (self.direction as u64) << 32 | self.v6 as u64]
+        let (high, low) = ((mixed >> 32) as u32, mixed as u32);
+        Choices { first: scaled(high, buckets), second: scaled(low, buckets), place: low as usize % PLACES }
     }
 
     #[inline(always)]
     const fn is(&self, other: &Self) -> bool {
-        let ([place, face], [other_place, other_face]) = (self.words(), other.words());
-        self.low ^ other.low | self.high ^ other.high | place ^ other_place | face ^ other_face == 0
+        self.low ^ other.low | self.high ^ other.high | self.met ^ other.met == 0
     }
+}
+
+/// Where a key may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choices {
+    /// The bucket that is searched first.
+    pub first: u32,
+    /// The other one; now and then the same.
+    pub second: u32,
+    /// The place in each with which the search begins.
+    pub place: usize,
 }
 
 /// A number below `below`. Not by a remainder: 32-bit CPUs' JITs have none of 64 bits (Lemire: "Fast random integer
@@ -56,12 +60,12 @@ const fn scaled(number: u32, below: u32) -> u32 {
 }
 
 impl Bucket {
-    /// Counts a packet of `length` bytes for `key`, if it has a place here.
+    /// Counts a packet of `length` bytes for `key`, if it has a place here. It is looked for from place `from` on.
     #[inline(always)]
-    pub fn count(&mut self, key: &ClientKey, length: u32, now: u64) -> bool {
+    pub fn count(&mut self, key: &ClientKey, from: usize, length: u32, now: u64) -> bool {
         let mut at = 0;
         while at < PLACES {
-            let client = &mut self.places[at];
+            let client = &mut self.places[(from + at) % PLACES];
             if client.key.is(key) {
                 client.count.packets += 1;
                 client.count.bytes += u64::from(length);
@@ -73,18 +77,20 @@ impl Bucket {
         false
     }
 
-    /// The place that a newcomer would get: a free one, or that of whoever was not seen for the longest time.
+    /// The place that a newcomer would get: the first free one from `from` on, or that of whoever was not seen for the longest
+    /// time.
     ///
     /// Without a branch: the verifier would walk the rest of the program once for each order that four times can have.
     #[inline(always)]
     #[must_use]
-    pub fn offer(&self) -> Offer {
-        let (mut place, mut oldest, mut taken) = (0_u64, self.places[0].seen(), 0);
+    pub fn offer(&self, from: usize) -> Offer {
+        let (mut place, mut oldest, mut taken) = (from as u64, self.places[from % PLACES].seen(), 0);
         let mut at = 0;
         while at < PLACES {
-            let last = self.places[at].seen();
+            let this = (from + at) % PLACES;
+            let last = self.places[this].seen();
             let older = is_less(last, oldest);
-            place = place.wrapping_add(older.wrapping_mul((at as u64).wrapping_sub(place)));
+            place = place.wrapping_add(older.wrapping_mul((this as u64).wrapping_sub(place)));
             oldest = oldest.wrapping_sub(older.wrapping_mul(oldest.wrapping_sub(last)));
             taken += is_less(0, last);
             at += 1;
@@ -112,11 +118,12 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Whether this bucket's offer is to be taken, and not the other one's. The emptier bucket's, for so buckets fill evenly.
+    /// Whether this offer, of a key's first bucket, is to be taken, and not that of the `other`. The emptier bucket's, for so
+    /// buckets fill evenly, once the first is crowded.
     #[inline(always)]
     #[must_use]
     pub const fn beats(&self, other: &Self) -> bool {
-        self.taken < other.taken || self.taken == other.taken && self.last <= other.last
+        self.taken <= CROWD || self.taken < other.taken || self.taken == other.taken && self.last <= other.last
     }
 }
 
@@ -133,7 +140,7 @@ impl Client {
     /// Gives the place to `key`, for its first packet. `serial` is a number that the table has not given before.
     #[inline(always)]
     pub fn give(&mut self, key: &ClientKey, serial: u64, length: u32, now: u64) {
-        *self = Self { key: *key, serial, last: now, count: Count { packets: 1, bytes: u64::from(length) } };
+        *self = Self { key: *key, serial, last: now, count: Count { packets: 1, bytes: u64::from(length) }, rest: 0 };
     }
 
     /// The packets of the client that has this place, which was copied while a CPU may have written it, and copied again
@@ -161,16 +168,17 @@ mod tests {
     use super::*;
 
     fn key(low: u64) -> ClientKey {
-        ClientKey { low, set: 1, port: 1, ..ClientKey::default() }
+        ClientKey::new([0, low], 1, 1, 0, false)
     }
 
     /// What the program does with a listed packet of `key`; false where the client got no place.
     fn met(table: &mut [Bucket], key: &ClientKey, serial: &mut u64, now: u64) -> bool {
-        let choices = key.choices(table.len() as u32).map(|choice| choice as usize);
-        if choices.iter().any(|&choice| table[choice].count(key, 100, now)) {
+        let Choices { first, second, place } = key.choices(table.len() as u32);
+        let choices = [first, second].map(|choice| choice as usize);
+        if choices.iter().any(|&choice| table[choice].count(key, place, 100, now)) {
             return true;
         }
-        let [one, other] = choices.map(|choice| (choice, table[choice].offer()));
+        let [one, other] = choices.map(|choice| (choice, table[choice].offer(place)));
         let (choice, offer) = if one.1.beats(&other.1) { one } else { other };
         *serial += 1;
         table[choice].places[offer.place].give(key, *serial, 100, now);
@@ -203,6 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn where_there_are_few_clients_nearly_each_is_in_the_first_place_that_is_looked_at() {
+        let (mut table, mut serial) = (table(1024), 0);
+        (0..256).for_each(|client| _ = met(&mut table, &key(client), &mut serial, 1));
+        let at_first = (0..256).map(key).filter(|key| {
+            let Choices { first, place, .. } = key.choices(table.len() as u32);
+            table[first as usize].places[place].key == *key
+        });
+        let at_first = at_first.count();
+        assert!(at_first > 205, "{at_first} of 256");
+    }
+
+    #[test]
     fn a_client_that_sends_stays_while_forged_addresses_come_in_the_same_moment() {
         let (mut table, mut serial) = (table(64), 0);
         // Two beats of the clock, and 900 strangers between a beat and the client's next packet.
@@ -223,12 +243,12 @@ mod tests {
         let (mut table, mut serial) = (table(64), 0);
         let all = [
             key(1),
-            ClientKey { low: 2, ..key(1) },
-            ClientKey { high: 1, ..key(1) },
-            ClientKey { set: 2, ..key(1) },
-            ClientKey { port: 2, ..key(1) },
-            ClientKey { direction: 1, ..key(1) },
-            ClientKey { v6: 1, ..key(1) },
+            ClientKey::new([0, 2], 1, 1, 0, false),
+            ClientKey::new([1, 1], 1, 1, 0, false),
+            ClientKey::new([0, 1], 2, 1, 0, false),
+            ClientKey::new([0, 1], 1, 2, 0, false),
+            ClientKey::new([0, 1], 1, 1, 1, false),
+            ClientKey::new([0, 1], 1, 1, 0, true),
         ];
         for (times, key) in (1..).zip(&all) {
             for _ in 0..times {
@@ -258,8 +278,8 @@ mod tests {
     #[test]
     fn no_torn_copy_gives_a_client_what_another_one_sent() {
         let count = |packets| Count { packets, bytes: 100 * packets };
-        let old = Client { key: key(1), serial: 3, last: 9, count: count(50) };
-        let new = Client { key: key(2), serial: 4, last: 9, count: count(1) };
+        let old = Client { key: key(1), serial: 3, last: 9, count: count(50), rest: 0 };
+        let new = Client { key: key(2), serial: 4, last: 9, count: count(1), rest: 0 };
         let grown = Client { count: count(70), ..new };
         assert_eq!(old.agreed(&old), Some(count(50)));
         assert_eq!(new.agreed(&grown), Some(count(1)), "the rest comes at the next reading");
@@ -285,14 +305,19 @@ mod tests {
 
     #[test]
     fn all_buckets_are_used_and_none_beyond_them() {
+        let mut begins = [0_u32; PLACES];
         for count in [1, 3, 80, 384] {
             let mut used = vec![0_u32; count as usize];
             for client in 0..10_000 {
-                key(0x0a42_0000 + client).choices(count).iter().for_each(|&choice| used[choice as usize] += 1);
+                let Choices { first, second, place } = key(0x0a42_0000 + client).choices(count);
+                used[first as usize] += 1;
+                used[second as usize] += 1;
+                begins[place] += 1;
             }
             let mean = 20_000 / count;
             assert!(used.iter().all(|&times| times > mean / 2 && times < 2 * mean), "{count}: {used:?}");
         }
+        assert!(begins.iter().all(|&times| times.abs_diff(10_000) < 500), "{begins:?}");
         assert_eq!([0, 1, 1024].map(buckets), [0, 1, 384]);
         assert_eq!(buckets(1 << 20), 393_216);
     }

@@ -66,15 +66,18 @@ pub struct Decision {
     pub set: u32,
     /// Address of the client, the end that is not listed; 0 where none is.
     pub client: Key,
-    /// Offset of the IP header in bytes from the frame's start.
-    pub network: usize,
 }
 
 impl Decision {
     #[inline(always)]
     const fn unlisted(protocol: Protocol) -> Self {
         let client = Key { high: 0, low: 0 };
-        Self { reason: Reason::Unlisted, protocol, direction: Direction::Out, set: UNLISTED, client, network: 0 }
+        Self { reason: Reason::Unlisted, protocol, direction: Direction::Out, set: UNLISTED, client }
+    }
+
+    #[inline(always)]
+    const fn blocked_out(protocol: Protocol, set: u32, client: Key) -> Self {
+        Self { reason: Reason::Blocked, protocol, direction: Direction::Out, set, client }
     }
 
     /// The fate of the frame. Only [`Reason::Blocked`] drops: what weir cannot read, it passes.
@@ -87,21 +90,12 @@ impl Decision {
         }
     }
 
-    /// The packet as it is counted at `port`; `length` is the frame's.
+    /// The client's key, of a packet that is counted at `port`.
     #[must_use]
     #[inline(always)]
-    pub const fn hit(&self, port: u32, egress: bool, length: u32) -> Hit {
-        Hit {
-            client: [self.client.high, self.client.low],
-            set: self.set,
-            port,
-            reason: self.reason as u32,
-            direction: self.direction as u32,
-            v6: matches!(self.protocol, Protocol::Ipv6) as u32,
-            network: self.network as u32,
-            length,
-            egress: egress as u32,
-        }
+    pub const fn key(&self, port: u32) -> ClientKey {
+        let client = [self.client.high, self.client.low];
+        ClientKey::new(client, self.set, port, self.direction as u32, matches!(self.protocol, Protocol::Ipv6))
     }
 
     /// The decision as a map value.
@@ -119,27 +113,27 @@ impl Decision {
 }
 
 impl Hit {
-    /// Its client's key in the table of clients.
+    /// What was decided.
     #[must_use]
     #[inline(always)]
-    pub const fn client_key(&self) -> ClientKey {
-        let [high, low] = self.client;
-        ClientKey { high, low, set: self.set, port: self.port, direction: self.direction, v6: self.v6 }
+    pub const fn record(&self) -> LastDecision {
+        let Self { key, reason, protocol, .. } = *self;
+        LastDecision { reason, protocol, direction: key.direction(), set: key.set(), client: [key.high, key.low] }
     }
 
     /// True where the packet belongs in totals: one that is dropped ends at the hook that drops it; one that passes may
-    /// meet an ingress and an egress hook, and belongs to the ingress hook's.
+    /// meet an ingress and an `egress` hook, and belongs to the ingress hook's.
     #[must_use]
     #[inline(always)]
-    pub const fn is_final(&self) -> bool {
-        self.reason == Reason::Blocked as u32 || self.egress == 0
+    pub const fn is_final(&self, egress: bool) -> bool {
+        self.reason == Reason::Blocked as u32 || !egress
     }
 
     /// True where the packet is worth an event: it was dropped, or would have been.
     #[must_use]
     #[inline(always)]
-    pub const fn is_reported(&self) -> bool {
-        self.reason >= Reason::Monitored as u32 && self.is_final()
+    pub const fn is_reported(&self, egress: bool) -> bool {
+        self.reason >= Reason::Monitored as u32 && self.is_final(egress)
     }
 }
 
@@ -155,59 +149,90 @@ pub trait Ruleset: Tables + Scopes {
 /// only those rules speak whose scope holds the packet. The stronger action wins; between equals, out.
 #[inline(always)]
 pub fn decide<F: Frame + ?Sized, R: Ruleset + ?Sized>(frame: &F, meta: &Meta, rules: &R) -> Decision {
-    let packet = Packet::parse(frame, meta.layer);
+    judge(frame, Packet::parse(frame, meta.layer), meta, rules)
+}
+
+/// As [`decide`], for a frame that was parsed: it carries `packet`.
+#[inline(always)]
+pub fn judge<F: Frame + ?Sized, R: Ruleset + ?Sized>(frame: &F, packet: Packet, meta: &Meta, rules: &R) -> Decision {
     // A judgement for each family: only one of them has four words of addresses to keep while it looks up.
     match packet.protocol {
         Protocol::Ipv4 => {
             let Some((source, destination)) = packet.addresses_v4(frame) else {
                 return Decision::unlisted(Protocol::Truncated);
             };
-            let sets = Ends { source, destination }.map(|address| lookup::set_of_v4(rules, address));
             let keys = Ends { source, destination }.map(|address| Key::low(address.into()));
-            judge(frame, meta, rules, packet, sets, keys)
+            let listed = lookup::set_of_v4(rules, destination);
+            if blocks(rules, listed) {
+                return Decision::blocked_out(packet.protocol, listed, keys.source);
+            }
+            let sets = Ends { source: lookup::set_of_v4(rules, source), destination: listed };
+            weigh(frame, meta, rules, packet.protocol, sets, keys)
         }
         Protocol::Ipv6 => {
             let Some((source, destination)) = packet.addresses_v6(frame) else {
                 return Decision::unlisted(Protocol::Truncated);
             };
-            let sets = Ends { source, destination }.map(|address| lookup::set_of_v6(rules, address));
             let keys = Ends { source, destination }.map(|[high, low]| Key { high, low });
-            judge(frame, meta, rules, packet, sets, keys)
+            let listed = lookup::set_of_v6(rules, destination);
+            if blocks(rules, listed) {
+                return Decision::blocked_out(packet.protocol, listed, keys.source);
+            }
+            let sets = Ends { source: lookup::set_of_v6(rules, source), destination: listed };
+            weigh(frame, meta, rules, packet.protocol, sets, keys)
         }
         Protocol::NotIp | Protocol::Truncated => Decision::unlisted(packet.protocol),
     }
 }
 
+/// What is asked for of the packets of set `set`. Most packets have one listed end at most: nothing is read for the other.
+#[inline(always)]
+fn asked<R: Ruleset + ?Sized>(rules: &R, set: u32) -> SetActions {
+    match set {
+        UNLISTED => SetActions::default(),
+        _ => rules.actions(set).copied().unwrap_or_default(),
+    }
+}
+
+/// True where packets to set `set` are dropped, whatever their source is: nothing is stronger than a block, and between equals
+/// the destination's counts. So what is sent to blocked networks costs one search.
+///
+/// Only that is remembered of the set: the verifier would walk the source's search once for each kind of answer.
+#[inline(always)]
+fn blocks<R: Ruleset + ?Sized>(rules: &R, set: u32) -> bool {
+    if set == UNLISTED {
+        return false;
+    }
+    match rules.actions(set) {
+        Some(actions) => actions.scoped == 0 && actions.out == Action::Block as u32,
+        None => false,
+    }
+}
+
 /// Decides on a packet whose addresses are in `sets`. `keys` are the addresses, as scopes look at them.
 #[inline(always)]
-fn judge<F: Frame + ?Sized, R: Ruleset + ?Sized>(
+fn weigh<F: Frame + ?Sized, R: Ruleset + ?Sized>(
     frame: &F,
     meta: &Meta,
     rules: &R,
-    packet: Packet,
+    protocol: Protocol,
     sets: Ends<u32>,
     keys: Ends<Key>,
 ) -> Decision {
-    let Packet { protocol, network } = packet;
     let Ends { mut source, mut destination } = sets;
     if source | destination == UNLISTED {
         return Decision::unlisted(protocol);
     }
-    // Most packets have one listed end: nothing is asked of the other.
-    let asked = |set| match set {
-        UNLISTED => SetActions::default(),
-        _ => rules.actions(set).copied().unwrap_or_default(),
-    };
-    let (mut out, mut in_) = (asked(destination), asked(source));
+    let (mut out, mut in_) = (asked(rules, destination), asked(rules, source));
     if out.scoped | in_.scoped != 0 {
         let met = Met::read(frame, meta, protocol, keys, rules);
         if out.scoped != 0 {
             destination = met.narrow_out(rules, out.scoped);
-            out = asked(destination);
+            out = asked(rules, destination);
         }
         if in_.scoped != 0 {
             source = met.narrow_in(rules, in_.scoped);
-            in_ = asked(source);
+            in_ = asked(rules, source);
         }
     }
     let (direction, set, action, client) = if out.out >= in_.in_ {
@@ -221,5 +246,5 @@ fn judge<F: Frame + ?Sized, R: Ruleset + ?Sized>(
         2 => Reason::Monitored,
         _ => Reason::Blocked,
     };
-    Decision { reason, protocol, direction, set, client, network }
+    Decision { reason, protocol, direction, set, client }
 }

@@ -36,19 +36,19 @@ impl Event {
     /// The event of `hit`, the packet in `frame`, at `time`.
     #[inline(always)]
     pub fn new<F: Frame + ?Sized>(frame: &F, hit: &Hit, time: u64) -> Self {
-        let Hit { set, port, reason, direction, length, network, .. } = *hit;
+        let Hit { key, reason, length, network, .. } = *hit;
         // The verifier has forgotten where it is.
         let network = network as usize & NETWORK;
         // One by one: LLVM makes a loop, or zeros that are written over, a call of `memset`, which 32-bit JITs cannot make.
         let pieces = [
-            word(frame.read(network)),
-            word(frame.read(network + PIECE)),
-            word(frame.read(network + 2 * PIECE)),
-            word(frame.read(network + 3 * PIECE)),
-            word(frame.read(network + 4 * PIECE)),
-            word(frame.read(network + 5 * PIECE)),
-            word(frame.read(network + 6 * PIECE)),
-            word(frame.read(network + 7 * PIECE)),
+            word(frame.words(network)),
+            word(frame.words(network + PIECE)),
+            word(frame.words(network + 2 * PIECE)),
+            word(frame.words(network + 3 * PIECE)),
+            word(frame.words(network + 4 * PIECE)),
+            word(frame.words(network + 5 * PIECE)),
+            word(frame.words(network + 6 * PIECE)),
+            word(frame.words(network + 7 * PIECE)),
         ];
         let copied = pieces[0].1
             + pieces[1].1
@@ -60,6 +60,7 @@ impl Event {
             + pieces[7].1;
         let headers =
             [pieces[0].0, pieces[1].0, pieces[2].0, pieces[3].0, pieces[4].0, pieces[5].0, pieces[6].0, pieces[7].0];
+        let (set, port, direction) = (key.set(), key.port(), key.direction());
         Self { time, set, port, reason, direction, length, copied, headers }
     }
 

@@ -67,10 +67,18 @@ mod field {
     pub(super) const VLAN_LEN: usize = 4;
     /// PPPoE header (version and type, code, session id, length) and the PPP protocol number.
     pub(super) const PPPOE_LEN: usize = 8;
+    /// The fixed part, options left out.
+    pub(super) const IPV4_LEN: usize = 20;
     pub(super) const IPV4_ADDRESSES: usize = 12;
+    pub(super) const IPV6_LEN: usize = 40;
     pub(super) const IPV6_ADDRESSES: usize = 8;
 }
 
+/// Whole words before an IP header, as a mask: Ethernet, four tags and PPPoE are 38 bytes.
+const MOST_WORDS: usize = 0x3c;
+/// In an IP header's first four bits.
+const VERSION_4: u8 = 4;
+const VERSION_6: u8 = 6;
 /// Version 1, type 1, code 0: the only PPPoE header that carries a session's packets (RFC 2516 section 4).
 const PPPOE_SESSION_DATA: [u8; 2] = [0x11, 0x00];
 /// PPP protocol numbers (RFC 1332, RFC 5072).
@@ -87,7 +95,7 @@ pub enum Protocol {
     Ipv6 = 1,
     /// Anything else: ARP, LLDP, PPPoE discovery, an unknown EtherType, too many tags, a wrong IP version.
     NotIp = 2,
-    /// The frame ends inside a header that the parser needs.
+    /// The frame ends inside a header that the parser needs, or before the end of the IP header's fixed part.
     Truncated = 3,
 }
 
@@ -105,12 +113,31 @@ impl Packet {
         Self { protocol, network: 0 }
     }
 
-    /// Finds the IP header of `frame`.
+    /// The same packet, after it was kept where the verifier forgets what it knows: the place of the IP header is whole words
+    /// behind an Ethernet header (tags are one, PPPoE is two), and not far.
+    #[must_use]
+    #[inline(always)]
+    pub const fn within(self, layer: Layer) -> Self {
+        let network = match layer {
+            Layer::Ethernet => self.network & MOST_WORDS | (field::ETHERNET_LEN % 4),
+            Layer::Ip => 0,
+        };
+        Self { network, ..self }
+    }
+
+    /// Finds the IP header of `frame`. It is there as a whole, options left out.
     #[inline(always)]
     pub fn parse<F: Frame + ?Sized>(frame: &F, layer: Layer) -> Self {
         match layer {
             Layer::Ethernet => Self::behind_ethernet(frame),
-            Layer::Ip => Self::at(frame, 0),
+            Layer::Ip => {
+                let Some([first, _]) = frame.read(0) else { return Self::none(Protocol::Truncated) };
+                match first >> 4 {
+                    VERSION_4 => Self::ipv4(frame, 0),
+                    VERSION_6 => Self::ipv6(frame, 0),
+                    _ => Self::none(Protocol::NotIp),
+                }
+            }
         }
     }
 
@@ -119,60 +146,70 @@ impl Packet {
         let Some(outer) = frame.read(field::ETHERNET_TYPE) else { return Self::none(Protocol::Truncated) };
         let mut ethertype = u16::from_be_bytes(outer);
         let mut offset = field::ETHERNET_LEN;
-        let mut tags = 0;
-        while tags < MAX_VLAN_TAGS {
-            if !is_tag(ethertype) {
-                break;
-            }
-            let Some(inner) = frame.read(offset + field::VLAN_TYPE) else { return Self::none(Protocol::Truncated) };
-            ethertype = u16::from_be_bytes(inner);
-            offset += field::VLAN_LEN;
-            tags += 1;
-        }
-        if ethertype == ethertype::PPPOE_SESSION {
-            let Some([version, code, _, _, _, _, high, low]) = frame.read::<{ field::PPPOE_LEN }>(offset) else {
-                return Self::none(Protocol::Truncated);
-            };
-            ethertype = match u16::from_be_bytes([high, low]) {
-                PPP_IPV4 if [version, code] == PPPOE_SESSION_DATA => ethertype::IPV4,
-                PPP_IPV6 if [version, code] == PPPOE_SESSION_DATA => ethertype::IPV6,
-                _ => 0,
-            };
-            offset += field::PPPOE_LEN;
-        }
+        // Most frames have nothing between the Ethernet header and the IP header.
         if !matches!(ethertype, ethertype::IPV4 | ethertype::IPV6) {
-            return Self::none(Protocol::NotIp);
+            let mut tags = 0;
+            while tags < MAX_VLAN_TAGS {
+                if !is_tag(ethertype) {
+                    break;
+                }
+                let Some(inner) = frame.read(offset + field::VLAN_TYPE) else {
+                    return Self::none(Protocol::Truncated);
+                };
+                ethertype = u16::from_be_bytes(inner);
+                offset += field::VLAN_LEN;
+                tags += 1;
+            }
+            if ethertype == ethertype::PPPOE_SESSION {
+                let Some([version, code, _, _, _, _, high, low]) = frame.read::<{ field::PPPOE_LEN }>(offset) else {
+                    return Self::none(Protocol::Truncated);
+                };
+                ethertype = match u16::from_be_bytes([high, low]) {
+                    PPP_IPV4 if [version, code] == PPPOE_SESSION_DATA => ethertype::IPV4,
+                    PPP_IPV6 if [version, code] == PPPOE_SESSION_DATA => ethertype::IPV6,
+                    _ => 0,
+                };
+                offset += field::PPPOE_LEN;
+            }
         }
-        let packet = Self::at(frame, offset);
-        let expected = if ethertype == ethertype::IPV4 { Protocol::Ipv4 } else { Protocol::Ipv6 };
-        match packet.protocol {
-            Protocol::Ipv4 | Protocol::Ipv6 if packet.protocol as u32 != expected as u32 => Self::none(Protocol::NotIp),
-            _ => packet,
+        match ethertype {
+            ethertype::IPV4 => Self::ipv4(frame, offset),
+            ethertype::IPV6 => Self::ipv6(frame, offset),
+            _ => Self::none(Protocol::NotIp),
         }
     }
 
-    /// The IP header that starts at `network`, its version decided by the first four bits.
+    /// The IPv4 header that should start at `network`.
     #[inline(always)]
-    fn at<F: Frame + ?Sized>(frame: &F, network: usize) -> Self {
-        let Some([first, _]) = frame.read(network) else { return Self::none(Protocol::Truncated) };
-        match first >> 4 {
-            4 => Self { protocol: Protocol::Ipv4, network },
-            6 => Self { protocol: Protocol::Ipv6, network },
-            _ => Self::none(Protocol::NotIp),
+    fn ipv4<F: Frame + ?Sized>(frame: &F, network: usize) -> Self {
+        match frame.read::<{ field::IPV4_LEN }>(network) {
+            Some(header) if header[0] >> 4 == VERSION_4 => Self { protocol: Protocol::Ipv4, network },
+            Some(_) => Self::none(Protocol::NotIp),
+            None => Self::none(Protocol::Truncated),
+        }
+    }
+
+    /// The IPv6 header that should start at `network`.
+    #[inline(always)]
+    fn ipv6<F: Frame + ?Sized>(frame: &F, network: usize) -> Self {
+        match frame.read::<{ field::IPV6_LEN }>(network) {
+            Some(header) if header[0] >> 4 == VERSION_6 => Self { protocol: Protocol::Ipv6, network },
+            Some(_) => Self::none(Protocol::NotIp),
+            None => Self::none(Protocol::Truncated),
         }
     }
 
     /// Source and destination of an IPv4 packet in host order; `None` where the frame ends before them.
     #[inline(always)]
     pub fn addresses_v4<F: Frame + ?Sized>(&self, frame: &F) -> Option<(u32, u32)> {
-        let [s0, s1, s2, s3, d0, d1, d2, d3] = frame.read(self.network + field::IPV4_ADDRESSES)?;
+        let [s0, s1, s2, s3, d0, d1, d2, d3] = frame.words(self.network + field::IPV4_ADDRESSES)?;
         Some((u32::from_be_bytes([s0, s1, s2, s3]), u32::from_be_bytes([d0, d1, d2, d3])))
     }
 
     /// Source and destination of an IPv6 packet, each as its high and low 64 bits in host order.
     #[inline(always)]
     pub fn addresses_v6<F: Frame + ?Sized>(&self, frame: &F) -> Option<([u64; 2], [u64; 2])> {
-        let bytes: [u8; 32] = frame.read(self.network + field::IPV6_ADDRESSES)?;
+        let bytes: [u8; 32] = frame.words(self.network + field::IPV6_ADDRESSES)?;
         Some(([half(&bytes, 0), half(&bytes, 8)], [half(&bytes, 16), half(&bytes, 24)]))
     }
 }

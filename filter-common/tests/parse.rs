@@ -42,6 +42,9 @@ impl Found {
 fn parsed(frame: &[u8], layer: Layer) -> Found {
     let frame = Even(frame);
     let packet = Packet::parse(&frame, layer);
+    if matches!(packet.protocol, Protocol::Ipv4 | Protocol::Ipv6) {
+        assert_eq!(packet.within(layer), packet, "what the program keeps of a packet finds it again");
+    }
     let bytes = |[high, low]: [u64; 2]| [high.to_be_bytes(), low.to_be_bytes()].concat();
     let addresses = match packet.protocol {
         Protocol::Ipv4 => packet.addresses_v4(&frame).map(|(a, b)| (a.to_be_bytes().into(), b.to_be_bytes().into())),
@@ -64,27 +67,34 @@ fn expected(frame: &[u8], layer: Layer) -> Found {
     if !matches!(ethertype, None | Some(IPV4 | IPV6)) {
         return Found::none(Protocol::NotIp);
     }
-    // weir reads two bytes to see the version.
-    let [first, _, ..] = rest else { return Found::none(Protocol::Truncated) };
     let network = frame.len() - rest.len();
-    match (first >> 4, ethertype) {
-        (4, None | Some(IPV4)) => {
-            // etherparse checks the header's length, weir does not need it: it is set to that of the fixed part.
-            let addresses = rest.first_chunk::<20>().map(|fixed| {
-                let mut fixed = *fixed;
-                fixed[0] = 0x45;
-                let header = Ipv4HeaderSlice::from_slice(&fixed).unwrap();
-                (header.source().into(), header.destination().into())
-            });
-            Found { protocol: Protocol::Ipv4, network, addresses }
-        }
-        (6, None | Some(IPV6)) => {
-            let header = Ipv6HeaderSlice::from_slice(rest).ok();
-            let addresses = header.map(|header| (header.source().into(), header.destination().into()));
-            Found { protocol: Protocol::Ipv6, network, addresses }
-        }
-        _ => Found::none(Protocol::NotIp),
+    // Where no EtherType says what it is, the version does; weir reads two bytes to see it.
+    let version = match (ethertype, rest) {
+        (Some(IPV4), _) => 4,
+        (Some(IPV6), _) => 6,
+        (_, [first, _, ..]) => first >> 4,
+        _ => return Found::none(Protocol::Truncated),
+    };
+    let length = match version {
+        4 => Ipv4Header::MIN_LEN,
+        6 => Ipv6Header::LEN,
+        _ => return Found::none(Protocol::NotIp),
+    };
+    let Some(header) = rest.get(..length) else { return Found::none(Protocol::Truncated) };
+    if header[0] >> 4 != version {
+        return Found::none(Protocol::NotIp);
     }
+    if version == 6 {
+        let header = Ipv6HeaderSlice::from_slice(header).unwrap();
+        let addresses = Some((header.source().into(), header.destination().into()));
+        return Found { protocol: Protocol::Ipv6, network, addresses };
+    }
+    // etherparse checks the header's length, weir does not need it: it is set to that of the fixed part.
+    let mut fixed = header.to_vec();
+    fixed[0] = 0x45;
+    let header = Ipv4HeaderSlice::from_slice(&fixed).unwrap();
+    let addresses = Some((header.source().into(), header.destination().into()));
+    Found { protocol: Protocol::Ipv4, network, addresses }
 }
 
 /// The EtherType of the payload behind Ethernet, tags and PPPoE, and the payload.
@@ -247,7 +257,8 @@ fn a_pppoe_header_of_another_version_type_or_code_or_with_lcp_is_not_ip() {
 #[test]
 fn a_version_that_is_none_or_not_the_ethertypes_is_not_ip() {
     for link in [PLAIN, PPPOE, tagged(&[0x8100, 0x88a8])] {
-        assert_found(&framed(&link, IPV6, &ipv4(&[], 0)), Layer::Ethernet, Protocol::NotIp);
+        // Long enough for an IPv6 header.
+        assert_found(&framed(&link, IPV6, &ipv4(&[1; 12], 0)), Layer::Ethernet, Protocol::NotIp);
         assert_found(&framed(&link, IPV4, &ipv6(None)), Layer::Ethernet, Protocol::NotIp);
     }
     for version in (0..16).filter(|version| ![4, 6].contains(version)) {
@@ -283,20 +294,20 @@ fn options_and_fragments_do_not_move_the_addresses() {
 }
 
 #[test]
-fn a_frame_cut_at_any_byte_is_truncated_until_its_version_is_read_and_has_no_addresses_until_they_are_whole() {
+fn a_frame_cut_at_any_byte_is_truncated_until_the_fixed_part_of_its_ip_header_is_whole() {
     for (link, length) in [(PLAIN, 14), (tagged(&TPIDS), 26), (tagged(&[0x88a8; 4]), 30), (PPPOE, 22)] {
         for (ethertype, packet, protocol, fixed) in
             [(IPV4, ipv4(&[1; 8], 0), Protocol::Ipv4, 20), (IPV6, ipv6(Some(3)), Protocol::Ipv6, 40)]
         {
             let frame = framed(&link, ethertype, &packet);
             for end in 0..=frame.len() {
-                let outcome = if end < length + 2 { Protocol::Truncated } else { protocol };
+                let outcome = if end < length + fixed { Protocol::Truncated } else { protocol };
                 assert_found(&frame[..end], Layer::Ethernet, outcome);
                 let whole = parsed(&frame[..end], Layer::Ethernet).addresses.is_some();
                 assert_eq!(whole, end >= length + fixed, "{end} bytes of {frame:02x?}");
             }
             for end in 0..=packet.len() {
-                let outcome = if end < 2 { Protocol::Truncated } else { protocol };
+                let outcome = if end < fixed { Protocol::Truncated } else { protocol };
                 assert_found(&packet[..end], Layer::Ip, outcome);
             }
         }

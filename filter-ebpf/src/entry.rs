@@ -4,7 +4,8 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::info;
-use filter_common::decide::{Verdict, decide};
+use filter_common::abi::LastDecision;
+use filter_common::decide::{Reason, Verdict, judge};
 use filter_common::packet::{Layer, Meta, Packet, Protocol};
 
 use crate::frame::Linear;
@@ -17,46 +18,46 @@ const HEADERS: u32 = 14 + 4 * 4 + 8 + 40;
 #[xdp]
 #[inline(always)]
 pub(crate) fn weir_xdp_l2(context: XdpContext) -> u32 {
-    xdp::<false>(&context)
+    xdp::<true>(&context)
 }
 
 /// XDP on a device whose frames start with the IP header.
 #[xdp]
 #[inline(always)]
 pub(crate) fn weir_xdp_l3(context: XdpContext) -> u32 {
-    xdp::<true>(&context)
+    xdp::<false>(&context)
 }
 
 /// tc ingress on a device whose frames start with an Ethernet header.
 #[classifier]
 #[inline(always)]
 pub(crate) fn weir_in_l2(context: TcContext) -> i32 {
-    tc::<false, false>(&context)
+    tc::<true, false>(&context)
 }
 
 /// tc ingress on a device whose frames start with the IP header.
 #[classifier]
 #[inline(always)]
 pub(crate) fn weir_in_l3(context: TcContext) -> i32 {
-    tc::<true, false>(&context)
+    tc::<false, false>(&context)
 }
 
 /// tc egress on a device whose frames start with an Ethernet header.
 #[classifier]
 #[inline(always)]
 pub(crate) fn weir_out_l2(context: TcContext) -> i32 {
-    tc::<false, true>(&context)
+    tc::<true, true>(&context)
 }
 
 /// tc egress on a device whose frames start with the IP header.
 #[classifier]
 #[inline(always)]
 pub(crate) fn weir_out_l3(context: TcContext) -> i32 {
-    tc::<true, true>(&context)
+    tc::<false, true>(&context)
 }
 
-const fn layer(raw_ip: bool) -> Layer {
-    if raw_ip { Layer::Ip } else { Layer::Ethernet }
+const fn layer(ethernet: bool) -> Layer {
+    if ethernet { Layer::Ethernet } else { Layer::Ip }
 }
 
 /// Logs the decision where the object was loaded for it; elsewhere the verifier removes the code.
@@ -65,14 +66,14 @@ const fn layer(raw_ip: bool) -> Layer {
 /// not a function: the code that aya-log expands to must have one caller, or LLVM makes it a BPF function of its own,
 /// which 32-bit JITs cannot call.
 macro_rules! trace {
-    ($context:expr, $frame:expr, $layer:expr, $decision:expr) => {
+    ($context:expr, $frame:expr, $layer:expr, $hit:expr) => {
         if maps::traces() {
-            let (reason, direction) = ($decision.reason as u32, $decision.direction as u32);
+            let LastDecision { reason, direction, set, protocol, .. } = $hit.record();
             let packet = Packet::parse($frame, $layer);
             if let (Protocol::Ipv4, Some((source, destination))) = (packet.protocol, packet.addresses_v4($frame)) {
                 info!(
                     $context,
-                    "{:i} > {:i} reason={} direction={} set={}", source, destination, reason, direction, $decision.set
+                    "{:i} > {:i} reason={} direction={} set={}", source, destination, reason, direction, set
                 );
             } else if let (Protocol::Ipv6, Some((source, destination))) = (packet.protocol, packet.addresses_v6($frame))
             {
@@ -83,10 +84,10 @@ macro_rules! trace {
                     bytes(destination),
                     reason,
                     direction,
-                    $decision.set
+                    set
                 );
             } else {
-                info!($context, "no IP packet protocol={}", $decision.protocol as u32);
+                info!($context, "no IP packet protocol={}", protocol);
             }
         }
     };
@@ -98,35 +99,52 @@ fn bytes([high, low]: [u64; 2]) -> [u8; 16] {
     (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
 }
 
+/// What becomes of a frame of `length` bytes that was met at `port`. Counted first: then nothing of a packet that is in no
+/// list has to be remembered, and nearly all are in none.
+macro_rules! filter {
+    ($context:expr, $frame:expr, $meta:expr, $egress:expr, $length:expr, $pass:expr) => {{
+        let packet = Packet::parse($frame, $meta.layer);
+        let length = $length;
+        // Never none, either of them.
+        let Some(ports) = maps::ports($meta.device) else { return $pass };
+        let port = if $egress { ports.egress } else { ports.ingress };
+        let Some((seen, packet)) = maps::see(port, packet, length) else { return $pass };
+        let packet = packet.within($meta.layer);
+        let decision = judge($frame, packet, &$meta, &Maps);
+        if decision.reason as u32 != Reason::Unlisted as u32 {
+            maps::count(seen, &decision, $frame, port, $egress, length);
+        } else {
+            maps::note(seen);
+        }
+        maps::record(seen);
+        trace!($context, $frame, $meta.layer, seen.hit);
+        maps::verdict(seen, &decision)
+    }};
+}
+
 #[inline(always)]
-fn xdp<const RAW_IP: bool>(context: &XdpContext) -> u32 {
-    let frame = Linear(context);
+fn xdp<const ETHERNET: bool>(context: &XdpContext) -> u32 {
+    let frame = Linear::<_, ETHERNET>(context);
     // A tag that the device took out of the frame is out of an XDP program's reach before kernel 6.8.
-    let meta = Meta { layer: layer(RAW_IP), device: context.ingress_ifindex() as u32, vlan: 0 };
-    let decision = decide(&frame, &meta, &Maps);
-    maps::count(&decision, &frame, maps::ports(meta.device).ingress, false, frame.len() as u64);
-    trace!(context, &frame, layer(RAW_IP), decision);
-    match decision.verdict() {
+    let meta = Meta { layer: layer(ETHERNET), device: context.ingress_ifindex() as u32, vlan: 0 };
+    let verdict = filter!(context, &frame, meta, false, frame.len() as u64, xdp_action::XDP_PASS);
+    match verdict {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
     }
 }
 
 #[inline(always)]
-fn tc<const RAW_IP: bool, const EGRESS: bool>(context: &TcContext) -> i32 {
+fn tc<const ETHERNET: bool, const EGRESS: bool>(context: &TcContext) -> i32 {
     let length = context.len();
-    let frame = Linear(context);
+    let frame = Linear::<_, ETHERNET>(context);
     // Headers may sit in page fragments; a frame that is read short would pass unseen.
     if (frame.len() as u32) < HEADERS && length > frame.len() as u32 {
         let _ = context.pull_data(if length < HEADERS { length } else { HEADERS });
     }
-    let meta = Meta { layer: layer(RAW_IP), device: ifindex(context), vlan: taken_tag(context) };
-    let decision = decide(&frame, &meta, &Maps);
-    let ports = maps::ports(meta.device);
-    let port = if EGRESS { ports.egress } else { ports.ingress };
-    maps::count(&decision, &frame, port, EGRESS, u64::from(length));
-    trace!(context, &frame, layer(RAW_IP), decision);
-    match decision.verdict() {
+    let meta = Meta { layer: layer(ETHERNET), device: ifindex(context), vlan: taken_tag(context) };
+    let verdict = filter!(context, &frame, meta, EGRESS, u64::from(length), TC_ACT_UNSPEC);
+    match verdict {
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,
     }

@@ -39,14 +39,21 @@ impl Bounds for TcContext {
 ///
 /// Every read asks the context for the bounds. LLVM asks once as long as nothing is called in between; behind a call to
 /// ask again is cheaper than to keep them, and the verifier need not tell apart what it knew of them before.
-pub(crate) struct Linear<'a, C>(pub(crate) &'a C);
+///
+/// `ETHERNET`: it starts with an Ethernet header.
+pub(crate) struct Linear<'a, C, const ETHERNET: bool>(pub(crate) &'a C);
 
 /// Bytes on an even address: LLVM loads them two at a time instead of one by one.
 #[derive(Clone, Copy)]
 #[repr(C, align(2))]
 struct Even<const N: usize>([u8; N]);
 
-impl<C: Bounds> Linear<'_, C> {
+/// Likewise, four at a time.
+#[derive(Clone, Copy)]
+#[repr(C, align(4))]
+struct Words<const N: usize>([u8; N]);
+
+impl<C: Bounds, const ETHERNET: bool> Linear<'_, C, ETHERNET> {
     /// Its length in bytes.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
@@ -54,18 +61,37 @@ impl<C: Bounds> Linear<'_, C> {
     }
 }
 
-impl<C: Bounds> Frame for Linear<'_, C> {
+impl<C: Bounds, const ETHERNET: bool> Linear<'_, C, ETHERNET> {
+    /// The address of `length` bytes at `offset`, if they are inside.
+    #[inline(always)]
+    fn at(&self, offset: usize, length: usize) -> Option<usize> {
+        let at = self.0.start() + offset;
+        if at + length > self.0.end() { None } else { Some(at) }
+    }
+}
+
+impl<C: Bounds, const ETHERNET: bool> Frame for Linear<'_, C, ETHERNET> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let at = self.0.start() + offset;
-        if at + N > self.0.end() {
-            return None;
-        }
+        let at = self.at(offset, N)?;
         #[expect(unsafe_code, reason = "packet memory is read through the context's pointers")]
-        // SAFETY: `at + N <= end` was just checked, and the verifier refuses the program if it does not imply that the
-        // read is inside the packet. Packet data starts on an even address on every CPU that cares (NET_IP_ALIGN), and
+        // SAFETY: the bytes were just found to be inside, and the verifier refuses the program if that does not imply that
+        // the read is inside the packet. Packet data starts on an even address on every CPU that cares (NET_IP_ALIGN), and
         // offsets are even by `Frame`'s contract.
         let bytes = unsafe { *(at as *const Even<N>) };
+        Some(bytes.0)
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if !ETHERNET {
+            return self.read(offset);
+        }
+        let at = self.at(offset, N)?;
+        #[expect(unsafe_code, reason = "packet memory is read through the context's pointers")]
+        // SAFETY: as above. Where the CPU cares, packet data starts two bytes before a word, and so do the IP header, which is
+        // behind 14 bytes and whole words, and whatever is whole words behind that. The verifier there refuses anything else.
+        let bytes = unsafe { *(at as *const Words<N>) };
         Some(bytes.0)
     }
 }

@@ -8,12 +8,13 @@ use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_map;
-use filter_common::abi::{Bucket, Count, Event, Hit, Hits, LastDecision, Meter, Ports, Seen, SetActions};
-use filter_common::client::{Offer, PLACES};
-use filter_common::decide::{Decision, Reason, Ruleset};
+use filter_common::abi::{Bucket, ClientKey, Count, Event, Hit, Hits, LastDecision, Meter, Ports, Seen, SetActions};
+use filter_common::client::{Choices, Offer, PLACES};
+use filter_common::decide::{Decision, Reason, Ruleset, Verdict};
 use filter_common::frame::Frame;
 use filter_common::lookup::{Block, Root, Tables};
 use filter_common::meter;
+use filter_common::packet::Packet;
 use filter_common::scope::{ClassTable, Dimension, Scopes, Words};
 
 // Not BPF_F_RDONLY_PROG: on a frozen map with that flag and more than one element the verifier refuses every read at a
@@ -33,7 +34,7 @@ static NARROWED: Array<Words, 1> = Array::new();
 #[btf_map]
 static PORTS: Array<Ports, 1> = Array::new();
 #[btf_map]
-static HITS: PerCpuArray<Hits, 1> = PerCpuArray::new();
+pub(crate) static HITS: PerCpuArray<Hits, 1> = PerCpuArray::new();
 #[btf_map]
 static SEEN: PerCpuArray<Seen, 1> = PerCpuArray::new();
 #[btf_map]
@@ -157,67 +158,115 @@ impl Ruleset for Maps {
     }
 }
 
-/// The ports of the device with index `ifindex`; those of unknown devices when weir was not told of it.
+/// The ports of the device with index `ifindex`; those of unknown devices when weir was not told of it. Never none.
+///
+/// Unknown devices' are read too, from the place of index 0, which no device has: the verifier walks all that follows once more for
+/// a number that it knows.
 #[inline(always)]
-pub(crate) fn ports(ifindex: u32) -> Ports {
-    PORTS.get(ifindex).copied().unwrap_or_default()
-}
-
-/// Counts a frame of `bytes` bytes that was met at `port`, and reports it where it is worth it. Counters are per CPU, so
-/// plain additions are exact and no cache line is shared.
-#[inline(always)]
-pub(crate) fn count<F: Frame + ?Sized>(decision: &Decision, frame: &F, port: u32, egress: bool, bytes: u64) {
-    if let Some(seen) = SEEN.get_ptr_mut(port) {
-        #[expect(unsafe_code, reason = "a counter is written in place")]
-        // SAFETY: the element is this CPU's, and no other program of weir runs on this CPU until this one returns.
-        let seen = unsafe { &mut *seen };
-        seen.packets[masked::<3>(decision.protocol as u32)] += 1;
-        seen.bytes += bytes;
-        if decision.reason as u32 != Reason::Unlisted as u32 {
-            seen.hit = decision.hit(port, egress, bytes as u32);
-            // What was written is read back, not remembered: the verifier walks what follows once, not once for each way by
-            // which a decision is reached. Without this it walks seven times as many instructions.
-            count_hit(black_box(&seen.hit), frame);
-        }
-    }
-    if RECORD.load() != 0 {
-        if let Some(last) = LAST.get_ptr_mut(0) {
-            #[expect(unsafe_code, reason = "the record is written in place")]
-            // SAFETY: as above.
-            unsafe {
-                *last = decision.record();
-            }
-        }
+pub(crate) fn ports(ifindex: u32) -> Option<&'static Ports> {
+    match PORTS.get(ifindex) {
+        Some(ports) => Some(ports),
+        None => PORTS.get(0),
     }
 }
 
-/// The lower bits of an index. LLVM knows from the enums' values that they are all there is, and leaves the mask out; the
-/// verifier has forgotten by then, and wants it.
+/// Counts a frame of `bytes` bytes that carries `packet` and was met at `port`; as met by an unknown device where there is no
+/// such port. What is given back, never none, is this CPU's: counters are per CPU, so plain additions are exact and no cache
+/// line is shared.
+///
+/// The packet is given back as well. Where it is was read back from memory, not remembered: the verifier walks what follows
+/// once, and not once for each place in which an IP header can be.
 #[inline(always)]
-fn masked<const MASK: u32>(index: u32) -> usize {
-    (black_box(index) & MASK) as usize
+pub(crate) fn see(port: u32, packet: Packet, bytes: u64) -> Option<(&'static mut Seen, Packet)> {
+    let seen = match SEEN.get_ptr_mut(port) {
+        Some(seen) => seen,
+        None => SEEN.get_ptr_mut(0)?,
+    };
+    #[expect(unsafe_code, reason = "a counter is written in place")]
+    // SAFETY: the element is this CPU's, no other program of weir runs on this CPU until this one returns, and this one
+    // asks once.
+    let seen = unsafe { &mut *seen };
+    (seen.hit.protocol, seen.hit.network) = (packet.protocol as u32, packet.network as u32);
+    // LLVM knows that there are no other protocols, and leaves the mask out; the verifier has forgotten, and wants it.
+    seen.packets[(reread(&seen.hit.protocol) & 3) as usize] += 1;
+    seen.bytes += bytes;
+    let packet = Packet { network: reread(&seen.hit.network) as usize, ..packet };
+    Some((seen, packet))
 }
 
-/// Counts a listed packet: for its set, for its client, and as an event.
+/// What memory holds, whatever LLVM thinks that was written there.
 #[inline(always)]
-fn count_hit<F: Frame + ?Sized>(hit: &Hit, frame: &F) {
+fn reread(word: &u32) -> u32 {
+    #[expect(unsafe_code, reason = "no safe read is left alone by LLVM")]
+    // SAFETY: it is a reference.
+    unsafe {
+        core::ptr::from_ref(word).read_volatile()
+    }
+}
+
+/// Counts a listed packet of `bytes` bytes: for its set, for its client, and as an event.
+///
+/// It is read back from memory, as above.
+#[inline(always)]
+pub(crate) fn count<F: Frame + ?Sized>(
+    seen: &mut Seen,
+    decision: &Decision,
+    frame: &F,
+    port: u32,
+    egress: bool,
+    bytes: u64,
+) {
+    seen.hit.key = decision.key(port);
+    (seen.hit.reason, seen.hit.length) = (decision.reason as u32, bytes as u32);
+    count_hit(black_box(&seen.hit), frame, egress);
+}
+
+/// Notes that a packet is in no list, for whoever records or logs all decisions; elsewhere the verifier removes the code.
+#[inline(always)]
+pub(crate) fn note(seen: &mut Seen) {
+    if TRACE.load() | RECORD.load() == 0 {
+        return;
+    }
+    // LLVM must not know that it is zero: it would call `memset`, which 32-bit JITs cannot.
+    let nothing = black_box(0);
+    seen.hit.key = ClientKey { high: nothing, low: nothing, met: nothing };
+    seen.hit.reason = Reason::Unlisted as u32;
+}
+
+/// Writes down what was decided, where the object was loaded for it; elsewhere the verifier removes the code.
+#[inline(always)]
+pub(crate) fn record(seen: &Seen) {
+    if RECORD.load() == 0 {
+        return;
+    }
+    if let Some(last) = LAST.get_ptr_mut(0) {
+        #[expect(unsafe_code, reason = "the record is written in place")]
+        // SAFETY: as in `see`.
+        unsafe {
+            *last = seen.hit.record();
+        }
+    }
+}
+
+#[inline(always)]
+fn count_hit<F: Frame + ?Sized>(hit: &Hit, frame: &F, egress: bool) {
     let now = now();
-    let place = hit.set * PORT_CAPACITY.load() + hit.port;
+    let place = hit.key.set() * PORT_CAPACITY.load() + hit.key.port();
     if let Some(hits) = HITS.get_ptr_mut(place) {
         #[expect(unsafe_code, reason = "a counter is written in place")]
-        // SAFETY: as in `count`.
+        // SAFETY: as in `see`.
         let hits = unsafe { &mut *hits };
-        add(&mut hits.counts[Hits::index(hit.direction, hit.v6)], hit);
+        add(&mut hits.counts[Hits::index(hit.key.direction(), hit.key.v6())], hit);
         hits.last = now;
     }
     if let Some(meter) = METERS.get_ptr_mut(0) {
         #[expect(unsafe_code, reason = "a counter is written in place")]
-        // SAFETY: as in `count`.
+        // SAFETY: as in `see`.
         let meter = unsafe { &mut *meter };
-        if CLIENT_BUCKETS.load() != 0 && hit.is_final() {
+        if CLIENT_BUCKETS.load() != 0 && hit.is_final(egress) {
             count_client(hit, meter, now);
         }
-        if EVENT_INTERVAL.load() != 0 && hit.is_reported() {
+        if EVENT_INTERVAL.load() != 0 && hit.is_reported(egress) {
             report(hit, frame, meter, now);
         }
     }
@@ -226,22 +275,22 @@ fn count_hit<F: Frame + ?Sized>(hit: &Hit, frame: &F) {
 /// Counts a packet for its client, which gets a place where it has none.
 #[inline(always)]
 fn count_client(hit: &Hit, meter: &mut Meter, now: u64) {
-    let key = hit.client_key();
-    let [first, second] = key.choices(CLIENT_BUCKETS.load());
+    let key = &hit.key;
+    let Choices { first, second, place } = key.choices(CLIENT_BUCKETS.load());
     for choice in [first, second] {
         if let Some(bucket) = bucket(choice)
-            && bucket.count(&key, hit.length, now)
+            && bucket.count(key, place, hit.length, now)
         {
             return;
         }
     }
-    let (Some(one), Some(other)) = (offer(first), offer(second)) else { return };
+    let (Some(one), Some(other)) = (offer(first, place), offer(second, place)) else { return };
     let (choice, offer) = if one.beats(&other) { (first, one) } else { (second, other) };
     let Some(bucket) = bucket(choice) else { return };
     // A free place costs nobody anything.
     if offer.last == 0 || meter::admits(&mut meter.client_due, now, meter::CLIENT_INTERVAL, meter::CLIENT_BURST) {
         meter.placed += 1;
-        bucket.places[offer.place % PLACES].give(&key, meter.placed, hit.length, now);
+        bucket.places[offer.place % PLACES].give(key, meter.placed, hit.length, now);
     } else {
         meter.crowded += 1;
     }
@@ -249,16 +298,16 @@ fn count_client(hit: &Hit, meter: &mut Meter, now: u64) {
 
 /// The place that bucket `number` has for a newcomer. Not a closure: LLVM may make a BPF function of one that is called twice.
 #[inline(always)]
-fn offer(number: u32) -> Option<Offer> {
+fn offer(number: u32, from: usize) -> Option<Offer> {
     let bucket = bucket(number)?;
-    Some(bucket.offer())
+    Some(bucket.offer(from))
 }
 
 #[inline(always)]
 fn bucket(number: u32) -> Option<&'static mut Bucket> {
     let bucket = CLIENTS.get_ptr_mut(number)?;
     #[expect(unsafe_code, reason = "a counter is written in place")]
-    // SAFETY: as in `count`; callers hold one bucket at a time.
+    // SAFETY: as in `see`; callers hold one bucket at a time.
     Some(unsafe { &mut *bucket })
 }
 
@@ -301,7 +350,17 @@ fn precise_now() -> u64 {
     }
 }
 
-/// True when every decision is to be logged.
+/// What is to become of the packet. Where it was logged, the verdict is read back, so that the verifier walks the long way through
+/// the log once and not for each verdict.
+#[inline(always)]
+pub(crate) fn verdict(seen: &Seen, decision: &Decision) -> Verdict {
+    if !traces() {
+        return decision.verdict();
+    }
+    if reread(&seen.hit.reason) == Reason::Blocked as u32 { Verdict::Drop } else { Verdict::Pass }
+}
+
+/// True where every decision is to be logged.
 #[inline(always)]
 pub(crate) fn traces() -> bool {
     TRACE.load() != 0

@@ -157,8 +157,8 @@ impl Ledger {
     fn claim(&mut self, reading: &Reading, names: Names<'_>, fresh: &mut BTreeMap<Cell, Tally>, into: &mut Interval) {
         let mut claims = BTreeMap::new();
         for (&(cpu, key), &(serial, tally)) in &reading.clients {
-            let (v6, direction) = (key.v6 != 0, if key.direction == 0 { Direction::Out } else { Direction::In });
-            let Some(cell) = names.cell(key.set, key.port, direction, v6) else { continue };
+            let (v6, direction) = (key.v6(), if key.direction() == 0 { Direction::Out } else { Direction::In });
+            let Some(cell) = names.cell(key.set(), key.port(), direction, v6) else { continue };
             let address = address(key.high, key.low, v6);
             let place = (cell, address, cpu);
             let held = self.claims.get(&place).filter(|held| held.serial == serial);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     fn client(cpu: u32, low: u64, set: u32, port: u32) -> (u32, ClientKey) {
-        (cpu, ClientKey { low, set, port, ..ClientKey::default() })
+        (cpu, ClientKey::new([0, low], set, port, 0, false))
     }
 
     #[test]

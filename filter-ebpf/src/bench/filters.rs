@@ -4,10 +4,12 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use filter_common::lookup::{UNLISTED, set_of_v4};
 use filter_common::packet::{Layer, Packet, Protocol};
 
 use crate::frame::Linear;
 use crate::lookup::{LPM4, STATE};
+use crate::maps::{HITS, Maps};
 
 /// Drops everything unread: no filter can be faster.
 #[xdp]
@@ -35,7 +37,7 @@ pub(crate) fn drop_marked(context: XdpContext) -> u32 {
 /// Parses as weir does, and reads both addresses; their sum is kept.
 #[xdp]
 pub(crate) fn parse_only(context: XdpContext) -> u32 {
-    let frame = Linear(&context);
+    let frame = Linear::<_, true>(&context);
     let packet = Packet::parse(&frame, Layer::Ethernet);
     let sum = match packet.protocol {
         Protocol::Ipv4 => packet.addresses_v4(&frame).map(|(source, destination)| u64::from(source ^ destination)),
@@ -51,6 +53,48 @@ pub(crate) fn parse_only(context: XdpContext) -> u32 {
         (*state)[1] ^= sum;
     }
     xdp_action::XDP_PASS
+}
+
+/// weir's tables and nothing else: drops what they hold, IPv4 only.
+#[xdp]
+#[inline(always)]
+pub(crate) fn drop_found(context: XdpContext) -> u32 {
+    match found(&Linear(&context)) {
+        UNLISTED => xdp_action::XDP_PASS,
+        _ => xdp_action::XDP_DROP,
+    }
+}
+
+/// The same, with one counter for each set: the least that tells how much was dropped.
+#[xdp]
+#[inline(always)]
+pub(crate) fn drop_counted(context: XdpContext) -> u32 {
+    let frame = Linear(&context);
+    let set = found(&frame);
+    if set == UNLISTED {
+        return xdp_action::XDP_PASS;
+    }
+    if let Some(hits) = HITS.get_ptr_mut(set) {
+        #[expect(unsafe_code, reason = "a counter is written in place")]
+        // SAFETY: the benchmark runs one program at a time, on one CPU.
+        let count = unsafe { &mut (*hits).counts[0] };
+        count.packets += 1;
+        count.bytes += frame.len() as u64;
+    }
+    xdp_action::XDP_DROP
+}
+
+/// The set of the destination, or else of the source.
+#[inline(always)]
+fn found(frame: &Linear<'_, XdpContext, true>) -> u32 {
+    let packet = Packet::parse(frame, Layer::Ethernet);
+    let (Protocol::Ipv4, Some((source, destination))) = (packet.protocol, packet.addresses_v4(frame)) else {
+        return UNLISTED;
+    };
+    match set_of_v4(&Maps, destination) {
+        UNLISTED => set_of_v4(&Maps, source),
+        set => set,
+    }
 }
 
 /// The filter that everybody writes first: destinations in an `LPM_TRIE`, IPv4 without tags only.

@@ -59,7 +59,7 @@ impl Counters {
                 }
                 for direction in [Direction::Out, Direction::In] {
                     for v6 in [false, true] {
-                        let at = Hits::index(direction as u32, u32::from(v6));
+                        let at = Hits::index(direction as u32, v6);
                         let mut tally = Tally::default();
                         for hits in values.iter() {
                             tally += hits.counts.get(at).copied().unwrap_or_default().into();

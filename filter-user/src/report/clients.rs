@@ -44,13 +44,13 @@ pub(crate) const MOST_CLIENTS: usize = 100;
 pub fn clients(sets: &Sets, ports: &BTreeMap<u32, (&str, bool)>, places: &Clients) -> Vec<ClientTotals> {
     let mut all: BTreeMap<IpAddr, ClientTotals> = BTreeMap::new();
     for ((_, key), &(_, tally)) in places {
-        let Some(&(_, egress)) = ports.get(&key.port) else { continue };
-        let client = ledger::address(key.high, key.low, key.v6 != 0);
-        let actions = sets.actions().get(key.set as usize).copied().unwrap_or_default();
+        let Some(&(_, egress)) = ports.get(&key.port()) else { continue };
+        let client = ledger::address(key.high, key.low, key.v6());
+        let actions = sets.actions().get(key.set() as usize).copied().unwrap_or_default();
         let zero =
             ClientTotals { client, dropped: Tally::default(), monitored: Tally::default(), allowed: Tally::default() };
         let row = all.entry(client).or_insert(zero);
-        match if key.direction == 0 { actions.out } else { actions.in_ } {
+        match if key.direction() == 0 { actions.out } else { actions.in_ } {
             3 => row.dropped += tally,
             2 if !egress => row.monitored += tally,
             1 if !egress => row.allowed += tally,

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 
+use filter_common::abi::ABI_VERSION;
 use serde_json::Value;
 use weir_tests::frame::frame;
 use weir_tests::lab::{CONTROL_V4, DEADLINE, LISTED_V4, MAC_LAN, MAC_ROUTER_LAN, Path, wait_until};
@@ -172,11 +173,11 @@ fn what_an_earlier_daemon_left_that_makes_no_sense_is_told_and_replaced() {
             "another version",
         ),
         (
-            r#"{"datapath":{"abi":4,"ports":{},"rooms":[[4,64]],"current":true,"clients":9},"sets":[["x"]],"base":{}}"#,
+            r#"{"datapath":{"abi":ABI,"ports":{},"rooms":[[4,64]],"current":true,"clients":9},"sets":[["x"]],"base":{}}"#,
             "cannot be read",
         ),
         (
-            r#"{"datapath":{"abi":4,"ports":{},"rooms":[[4,64],[8,64]],"current":true,"clients":9},"sets":[],"base":{"hits":[],"seen":[],"claims":[]}}"#,
+            r#"{"datapath":{"abi":ABI,"ports":{},"rooms":[[4,64],[8,64]],"current":true,"clients":9},"sets":[],"base":{"hits":[],"seen":[],"claims":[]}}"#,
             "pinned maps cannot be read",
         ),
     ] {
@@ -184,8 +185,9 @@ fn what_an_earlier_daemon_left_that_makes_no_sense_is_told_and_replaced() {
         let mut sent = Sent::default();
         send(&path, 2, &mut sent);
         check(&weir, &sent);
+        let broken = broken.replace("ABI", &ABI_VERSION.to_string());
         let left = weir.kill();
-        left.file("counters.json", broken);
+        left.file("counters.json", &broken);
         let weir = Weir::start_in(&path.router, left, ["-c", config.as_str()]);
         let log = weir.stderr();
         assert!(log.contains("did not end in order are lost") && log.contains(why), "{broken}: {log}");

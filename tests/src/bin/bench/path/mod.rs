@@ -37,7 +37,8 @@ for destination and source and counts what it drops; peers ask for the destinati
 hold each prefix as a list file has it (nft, which takes no overlap, each that is inside of no other); that is what the goals \
 name. Elsewhere peers get the fewest ranges or prefixes that hold the same addresses, which is the best that can be made of the \
 list for them, and what weir makes of it by itself: at all prefixes they are fewer than at 100k. Comparisons \"in short turns\" are \
-the closest ones of the goals: many short bursts, each side on the other's lane for half of them.\n";
+the closest ones of the goals: many short bursts, each side on another's lane for half of them. Beside weir are there its tables alone, in a \
+program that looks up and drops, and the same with one counter for each set: what no filter of this shape can be faster than.\n";
 
 /// What the generator sends, and who is asked to do what with it.
 struct Workload {
@@ -126,7 +127,8 @@ fn add(run: &mut Run, (group, rounds): (Group, Rounds)) {
 /// both sides; in the second half each side is on another's lane.
 fn duel(effort: &Effort, run: &mut Run, list: &List) {
     let effort = Effort { rounds: 2 * effort.rounds, ..*effort };
-    let mut candidates = [peers::NULL_DROP, peers::WEIR_NATIVE, peers::NO_FILTER];
+    let mut candidates =
+        [peers::NULL_DROP, peers::WEIR_NATIVE, peers::NO_FILTER, peers::WEIR_TABLES, peers::WEIR_COUNTED];
     let mut halves = Vec::new();
     for _ in 0..2 {
         let mut trial = Trial::new(&effort, run, list, &candidates);

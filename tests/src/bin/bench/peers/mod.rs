@@ -81,6 +81,10 @@ pub(crate) const NULL_PASS: Candidate =
     Candidate { name: "null XDP pass", does: Does::PassAll, install: |lane, _| xdp::install(lane, "pass_all") };
 pub(crate) const DROP_MARKED: Candidate =
     Candidate { name: "null XDP, told", does: Does::DropListed, install: |lane, _| xdp::install(lane, "drop_marked") };
+pub(crate) const WEIR_TABLES: Candidate =
+    drops("weir's tables, uncounted", |lane, list| xdp::install_tables(lane, list, "drop_found"));
+pub(crate) const WEIR_COUNTED: Candidate =
+    drops("weir's tables, one counter", |lane, list| xdp::install_tables(lane, list, "drop_counted"));
 pub(crate) const LPM: Candidate = drops("XDP with LPM_TRIE", xdp::install_lpm);
 pub(crate) const WEIR_NATIVE: Candidate =
     drops("weir native", |lane, list| weir::daemon(lane, list, "xdp-native", true));

@@ -9,7 +9,7 @@ use weir::datapath::object::{Capacity, Detail, Object, Options};
 use weir::network;
 use weir::prefix::AddressSet;
 use weir::ruleset::table::Budget;
-use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Scope, Sets, compile};
+use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Scope, Sets, compile};
 use weir_tests::weir::Weir;
 
 use super::{Installed, text};
@@ -35,10 +35,7 @@ pub(super) fn daemon(lane: &Lane, list: &List, attach: &str, detail: bool) -> Re
 /// Attaches the shipped object by clsact, which the daemon only does where there is no tcx.
 pub(super) fn classic(lane: &Lane, list: &List) -> Result<Installed, String> {
     let begun = Instant::now();
-    let identity = RuleIdentity { name: "listed".into(), action: RuleAction::Block, direction: RuleDirection::Both };
-    let v4 = list.ranges.iter().copied().collect();
-    let rule = Rule { identity, v4, v6: AddressSet::default(), scope: Scope::default() };
-    let ruleset = compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::new(), Budget::MOST).unwrap();
+    let ruleset = ruleset(list);
     let sets = u32::try_from(ruleset.actions.len()).unwrap();
     let ports = [(lane.router.index(INGRESS), Ports { ingress: 1, egress: 2 })];
     let options = Options {
@@ -57,4 +54,12 @@ pub(super) fn classic(lane: &Lane, list: &List) -> Result<Installed, String> {
         Attached::attach(&mut object, &device, &[AttachKind::Tc], false).map_err(|error| error.to_string())
     })?;
     Ok(Installed::new((attached.0, object), begun))
+}
+
+/// A list as a ruleset of one rule.
+pub(super) fn ruleset(list: &List) -> Ruleset {
+    let identity = RuleIdentity { name: "listed".into(), action: RuleAction::Block, direction: RuleDirection::Both };
+    let v4 = list.ranges.iter().copied().collect();
+    let rule = Rule { identity, v4, v6: AddressSet::default(), scope: Scope::default() };
+    compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::new(), Budget::MOST).unwrap()
 }

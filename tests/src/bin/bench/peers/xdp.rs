@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
+use filter_common::abi::map;
 use weir_tests::programs;
 
-use super::Installed;
+use super::{Installed, weir};
 use crate::list::List;
 use crate::path::lane::{INGRESS, Lane, attach};
 
@@ -13,6 +14,19 @@ use crate::path::lane::{INGRESS, Lane, attach};
 pub(super) fn install(lane: &Lane, name: &str) -> Result<Installed, String> {
     let begun = Instant::now();
     let mut ebpf = programs::load(&[], &[name]);
+    attach(&mut ebpf, name, &lane.router, INGRESS)?;
+    Ok(Installed::new(ebpf, begun))
+}
+
+/// Attaches one that asks weir's IPv4 table.
+pub(super) fn install_tables(lane: &Lane, list: &List, name: &str) -> Result<Installed, String> {
+    let ruleset = weir::ruleset(list);
+    let begun = Instant::now();
+    let table = &ruleset.tables.v4;
+    let sizes = [(map::LEAVES4, table.blocks.len()), (map::HITS, ruleset.actions.len())];
+    let mut ebpf = programs::load(&sizes, &[name]);
+    programs::fill(&mut ebpf, map::ROOT4, [table.root.as_ref()]);
+    programs::fill(&mut ebpf, map::LEAVES4, table.blocks.iter().map(AsRef::as_ref));
     attach(&mut ebpf, name, &lane.router, INGRESS)?;
     Ok(Installed::new(ebpf, begun))
 }
