@@ -88,7 +88,9 @@ fn run_again_with_the_stand_in() {
     let scratch = Scratch::new();
     let path = scratch.file("weir", STAND_IN);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut again = Command::new(env::current_exe().unwrap());
+    // A shell cannot trap a signal that was ignored when it began, as SIGHUP is under nohup.
+    let mut again = Command::new("env");
+    again.arg("--default-signal=HUP").arg(env::current_exe().unwrap());
     let output = again.args(["--exact", TEST, "--nocapture"]).env(MARK, "1").env("WEIR_BIN", &path).output().unwrap();
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
