@@ -152,14 +152,15 @@ pub fn decide<F: Frame + ?Sized, R: Ruleset + ?Sized>(frame: &F, meta: &Meta, ru
     judge(frame, Packet::parse(frame, meta.layer), meta, rules)
 }
 
-/// As [`decide`], for a frame that was parsed: it carries `packet`.
+/// As [`decide`], for a frame that was parsed: it carries `packet`. Its addresses are there, for its header is; only the verifier
+/// wants to hear what happens where they are not.
 #[inline(always)]
 pub fn judge<F: Frame + ?Sized, R: Ruleset + ?Sized>(frame: &F, packet: Packet, meta: &Meta, rules: &R) -> Decision {
     // A judgement for each family: only one of them has four words of addresses to keep while it looks up.
     match packet.protocol {
         Protocol::Ipv4 => {
             let Some((source, destination)) = packet.addresses_v4(frame) else {
-                return Decision::unlisted(Protocol::Truncated);
+                return Decision::unlisted(packet.protocol);
             };
             let keys = Ends { source, destination }.map(|address| Key::low(address.into()));
             let listed = lookup::set_of_v4(rules, destination);
@@ -171,7 +172,7 @@ pub fn judge<F: Frame + ?Sized, R: Ruleset + ?Sized>(frame: &F, packet: Packet, 
         }
         Protocol::Ipv6 => {
             let Some((source, destination)) = packet.addresses_v6(frame) else {
-                return Decision::unlisted(Protocol::Truncated);
+                return Decision::unlisted(packet.protocol);
             };
             let keys = Ends { source, destination }.map(|[high, low]| Key { high, low });
             let listed = lookup::set_of_v6(rules, destination);

@@ -14,9 +14,6 @@ pub const PIECE: usize = 8;
 /// So many.
 pub const PIECES: usize = 8;
 
-/// The most that an IP header is behind a frame's start, as a mask: Ethernet, four tags and PPPoE are 38 bytes.
-const NETWORK: usize = 63;
-
 /// A piece as a word that holds its bytes in their order, and its length.
 #[inline(always)]
 fn word(piece: Option<[u8; PIECE]>) -> (u64, u32) {
@@ -33,12 +30,10 @@ impl Event {
         Self::read_from_bytes(bytes).ok()
     }
 
-    /// The event of `hit`, the packet in `frame`, at `time`.
+    /// The event of `hit`, the packet in `frame` whose IP header is at `network`, at `time`.
     #[inline(always)]
-    pub fn new<F: Frame + ?Sized>(frame: &F, hit: &Hit, time: u64) -> Self {
-        let Hit { key, reason, length, network, .. } = *hit;
-        // The verifier has forgotten where it is.
-        let network = network as usize & NETWORK;
+    pub fn new<F: Frame + ?Sized>(frame: &F, hit: &Hit, network: usize, time: u64) -> Self {
+        let Hit { key, reason, length, .. } = *hit;
         // One by one: LLVM makes a loop, or zeros that are written over, a call of `memset`, which 32-bit JITs cannot make.
         let pieces = [
             word(frame.words(network)),

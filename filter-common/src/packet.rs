@@ -179,24 +179,29 @@ impl Packet {
         }
     }
 
-    /// The IPv4 header that should start at `network`.
+    /// The header of an IP `version` that should start at `network`, with a fixed part of `LENGTH` bytes.
     #[inline(always)]
-    fn ipv4<F: Frame + ?Sized>(frame: &F, network: usize) -> Self {
-        match frame.read::<{ field::IPV4_LEN }>(network) {
-            Some(header) if header[0] >> 4 == VERSION_4 => Self { protocol: Protocol::Ipv4, network },
+    fn header<F: Frame + ?Sized, const LENGTH: usize>(
+        frame: &F,
+        network: usize,
+        version: u8,
+        protocol: Protocol,
+    ) -> Self {
+        match frame.read::<LENGTH>(network) {
+            Some(header) if header[0] >> 4 == version => Self { protocol, network },
             Some(_) => Self::none(Protocol::NotIp),
             None => Self::none(Protocol::Truncated),
         }
     }
 
-    /// The IPv6 header that should start at `network`.
+    #[inline(always)]
+    fn ipv4<F: Frame + ?Sized>(frame: &F, network: usize) -> Self {
+        Self::header::<F, { field::IPV4_LEN }>(frame, network, VERSION_4, Protocol::Ipv4)
+    }
+
     #[inline(always)]
     fn ipv6<F: Frame + ?Sized>(frame: &F, network: usize) -> Self {
-        match frame.read::<{ field::IPV6_LEN }>(network) {
-            Some(header) if header[0] >> 4 == VERSION_6 => Self { protocol: Protocol::Ipv6, network },
-            Some(_) => Self::none(Protocol::NotIp),
-            None => Self::none(Protocol::Truncated),
-        }
+        Self::header::<F, { field::IPV6_LEN }>(frame, network, VERSION_6, Protocol::Ipv6)
     }
 
     /// Source and destination of an IPv4 packet in host order; `None` where the frame ends before them.

@@ -1,5 +1,6 @@
 //! The entry points: one for each hook and link layer. Must hold no branch that could live in `decide`.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -8,7 +9,7 @@ use filter_common::abi::LastDecision;
 use filter_common::decide::{Reason, Verdict, judge};
 use filter_common::packet::{Layer, Meta, Packet, Protocol};
 
-use crate::frame::Linear;
+use crate::frame::{Bounds, Linear};
 use crate::maps::{self, Maps};
 
 /// The longest headers the decision reads: Ethernet, four VLAN tags, PPPoE, IPv6.
@@ -99,36 +100,37 @@ fn bytes([high, low]: [u64; 2]) -> [u8; 16] {
     (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
 }
 
-/// What becomes of a frame of `length` bytes that was met at `port`. Counted first: then nothing of a packet that is in no
-/// list has to be remembered, and nearly all are in none.
-macro_rules! filter {
-    ($context:expr, $frame:expr, $meta:expr, $egress:expr, $length:expr, $pass:expr) => {{
-        let packet = Packet::parse($frame, $meta.layer);
-        let length = $length;
-        // Never none, either of them.
-        let Some(ports) = maps::ports($meta.device) else { return $pass };
-        let port = if $egress { ports.egress } else { ports.ingress };
-        let Some((seen, packet)) = maps::see(port, packet, length) else { return $pass };
-        let packet = packet.within($meta.layer);
-        let decision = judge($frame, packet, &$meta, &Maps);
-        if decision.reason as u32 != Reason::Unlisted as u32 {
-            maps::count(seen, &decision, $frame, port, $egress, length);
-        } else {
-            maps::note(seen);
-        }
-        maps::record(seen);
-        trace!($context, $frame, $meta.layer, seen.hit);
-        maps::verdict(seen, &decision)
-    }};
+/// What becomes of a frame of `length` bytes, of which the hook knows `meta`. Counted first: then nothing of a packet that is
+/// in no list has to be remembered, and nearly all are in none.
+#[inline(always)]
+fn filter<C: EbpfContext + Bounds, const ETHERNET: bool, const EGRESS: bool>(
+    context: &C,
+    meta: &Meta,
+    length: u64,
+) -> Verdict {
+    let frame = &Linear::<_, ETHERNET>(context);
+    let packet = Packet::parse(frame, meta.layer);
+    // Never none, either of them.
+    let Some(ports) = maps::ports(meta.device) else { return Verdict::Pass };
+    let port = if EGRESS { ports.egress } else { ports.ingress };
+    let Some((seen, packet)) = maps::see(port, packet, length) else { return Verdict::Pass };
+    let packet = packet.within(meta.layer);
+    let decision = judge(frame, packet, meta, &Maps);
+    if decision.reason as u32 != Reason::Unlisted as u32 {
+        maps::count::<_, EGRESS>(seen, &decision, frame, packet, port, length);
+    } else {
+        maps::note(seen);
+    }
+    maps::record(seen);
+    trace!(context, frame, meta.layer, seen.hit);
+    maps::verdict(seen, &decision)
 }
 
 #[inline(always)]
 fn xdp<const ETHERNET: bool>(context: &XdpContext) -> u32 {
-    let frame = Linear::<_, ETHERNET>(context);
     // A tag that the device took out of the frame is out of an XDP program's reach before kernel 6.8.
     let meta = Meta { layer: layer(ETHERNET), device: context.ingress_ifindex() as u32, vlan: 0 };
-    let verdict = filter!(context, &frame, meta, false, frame.len() as u64, xdp_action::XDP_PASS);
-    match verdict {
+    match filter::<_, ETHERNET, false>(context, &meta, context.linear() as u64) {
         Verdict::Pass => xdp_action::XDP_PASS,
         Verdict::Drop => xdp_action::XDP_DROP,
     }
@@ -136,15 +138,13 @@ fn xdp<const ETHERNET: bool>(context: &XdpContext) -> u32 {
 
 #[inline(always)]
 fn tc<const ETHERNET: bool, const EGRESS: bool>(context: &TcContext) -> i32 {
-    let length = context.len();
-    let frame = Linear::<_, ETHERNET>(context);
+    let (whole, linear) = (context.len(), context.linear() as u32);
     // Headers may sit in page fragments; a frame that is read short would pass unseen.
-    if (frame.len() as u32) < HEADERS && length > frame.len() as u32 {
-        let _ = context.pull_data(if length < HEADERS { length } else { HEADERS });
+    if linear < HEADERS && whole > linear {
+        let _ = context.pull_data(if whole < HEADERS { whole } else { HEADERS });
     }
     let meta = Meta { layer: layer(ETHERNET), device: ifindex(context), vlan: taken_tag(context) };
-    let verdict = filter!(context, &frame, meta, EGRESS, u64::from(length), TC_ACT_UNSPEC);
-    match verdict {
+    match filter::<_, ETHERNET, EGRESS>(context, &meta, u64::from(whole)) {
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,
     }

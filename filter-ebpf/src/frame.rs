@@ -9,6 +9,12 @@ pub(crate) trait Bounds {
     fn start(&self) -> usize;
     /// The address behind its last byte.
     fn end(&self) -> usize;
+
+    /// Its length in bytes.
+    #[inline(always)]
+    fn linear(&self) -> usize {
+        self.end() - self.start()
+    }
 }
 
 impl Bounds for XdpContext {
@@ -52,14 +58,6 @@ struct Even<const N: usize>([u8; N]);
 #[derive(Clone, Copy)]
 #[repr(C, align(4))]
 struct Words<const N: usize>([u8; N]);
-
-impl<C: Bounds, const ETHERNET: bool> Linear<'_, C, ETHERNET> {
-    /// Its length in bytes.
-    #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        self.0.end() - self.0.start()
-    }
-}
 
 impl<C: Bounds, const ETHERNET: bool> Linear<'_, C, ETHERNET> {
     /// The address of `length` bytes at `offset`, if they are inside.

@@ -208,17 +208,17 @@ fn reread(word: &u32) -> u32 {
 ///
 /// It is read back from memory, as above.
 #[inline(always)]
-pub(crate) fn count<F: Frame + ?Sized>(
+pub(crate) fn count<F: Frame + ?Sized, const EGRESS: bool>(
     seen: &mut Seen,
     decision: &Decision,
     frame: &F,
+    packet: Packet,
     port: u32,
-    egress: bool,
     bytes: u64,
 ) {
     seen.hit.key = decision.key(port);
     (seen.hit.reason, seen.hit.length) = (decision.reason as u32, bytes as u32);
-    count_hit(black_box(&seen.hit), frame, egress);
+    count_hit::<F, EGRESS>(black_box(&seen.hit), frame, packet.network);
 }
 
 /// Notes that a packet is in no list, for whoever records or logs all decisions; elsewhere the verifier removes the code.
@@ -249,7 +249,7 @@ pub(crate) fn record(seen: &Seen) {
 }
 
 #[inline(always)]
-fn count_hit<F: Frame + ?Sized>(hit: &Hit, frame: &F, egress: bool) {
+fn count_hit<F: Frame + ?Sized, const EGRESS: bool>(hit: &Hit, frame: &F, network: usize) {
     let now = now();
     let place = hit.key.set() * PORT_CAPACITY.load() + hit.key.port();
     if let Some(hits) = HITS.get_ptr_mut(place) {
@@ -263,11 +263,11 @@ fn count_hit<F: Frame + ?Sized>(hit: &Hit, frame: &F, egress: bool) {
         #[expect(unsafe_code, reason = "a counter is written in place")]
         // SAFETY: as in `see`.
         let meter = unsafe { &mut *meter };
-        if CLIENT_BUCKETS.load() != 0 && hit.is_final(egress) {
+        if CLIENT_BUCKETS.load() != 0 && hit.is_final(EGRESS) {
             count_client(hit, meter, now);
         }
-        if EVENT_INTERVAL.load() != 0 && hit.is_reported(egress) {
-            report(hit, frame, meter, now);
+        if EVENT_INTERVAL.load() != 0 && hit.is_reported(EGRESS) {
+            report(hit, frame, network, meter, now);
         }
     }
 }
@@ -313,13 +313,13 @@ fn bucket(number: u32) -> Option<&'static mut Bucket> {
 
 /// Reports a packet, unless too many are.
 #[inline(always)]
-fn report<F: Frame + ?Sized>(hit: &Hit, frame: &F, meter: &mut Meter, now: u64) {
+fn report<F: Frame + ?Sized>(hit: &Hit, frame: &F, network: usize, meter: &mut Meter, now: u64) {
     if !meter::admits(&mut meter.event_due, now, EVENT_INTERVAL.load(), EVENT_BURST.load()) {
         meter.suppressed += 1;
         return;
     }
     // Nobody is woken: user space looks several times a second.
-    match EVENTS.output(Event::new(frame, hit, precise_now()), BPF_RB_NO_WAKEUP.into()) {
+    match EVENTS.output(Event::new(frame, hit, network, precise_now()), BPF_RB_NO_WAKEUP.into()) {
         Ok(()) => meter.reported += 1,
         Err(_) => meter.lost += 1,
     }

@@ -7,7 +7,7 @@ use aya_ebpf::programs::XdpContext;
 use filter_common::lookup::{UNLISTED, set_of_v4};
 use filter_common::packet::{Layer, Packet, Protocol};
 
-use crate::frame::Linear;
+use crate::frame::{Bounds as _, Linear};
 use crate::lookup::{LPM4, STATE};
 use crate::maps::{HITS, Maps};
 
@@ -69,8 +69,7 @@ pub(crate) fn drop_found(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub(crate) fn drop_counted(context: XdpContext) -> u32 {
-    let frame = Linear(&context);
-    let set = found(&frame);
+    let set = found(&Linear(&context));
     if set == UNLISTED {
         return xdp_action::XDP_PASS;
     }
@@ -79,7 +78,7 @@ pub(crate) fn drop_counted(context: XdpContext) -> u32 {
         // SAFETY: the benchmark runs one program at a time, on one CPU.
         let count = unsafe { &mut (*hits).counts[0] };
         count.packets += 1;
-        count.bytes += frame.len() as u64;
+        count.bytes += context.linear() as u64;
     }
     xdp_action::XDP_DROP
 }
