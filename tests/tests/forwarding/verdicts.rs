@@ -60,6 +60,25 @@ fn a_service_is_dropped_in_both_directions_families_and_transports_until_weir_st
 }
 
 #[test]
+fn a_trace_tells_of_every_packet_and_changes_nothing() {
+    let path = silent_path();
+    let weir = Weir::start(&path.router, ["--iface", "lan0", "--service", "tiktok", "--trace"]);
+    let mut wires = Wires::new(&path);
+    // A packet in no list between listed ones: what is told of it is not what was decided before.
+    let remotes = [SILENT_LISTED[0], SILENT_CONTROL[0], SILENT_LISTED[1], SILENT_CONTROL[1]];
+    let frames = remotes.map(|remote| outbound(remote).udp(9));
+    assert_eq!(wires.pass(true, &frames), [false, true, false, true]);
+    wait_for_drops(&weir, 2);
+    for (remote, outcome) in
+        remotes.into_iter().zip(["DROPPED out rules=[tiktok]", "passed out rules=[]"].iter().cycle())
+    {
+        let client = if remote.contains(':') { "fd66::77" } else { "10.66.0.77" };
+        let line = format!("{client} > {remote} {outcome}");
+        wait_until(DEADLINE, &line, || weir.stderr().contains(&line));
+    }
+}
+
+#[test]
 fn allow_beats_block_directions_are_kept_apart_and_never_block_passes() {
     let path = silent_path();
     let weir = start(
