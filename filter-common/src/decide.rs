@@ -2,7 +2,7 @@
 
 use crate::abi::{ClientKey, Hit, LastDecision, SetActions};
 use crate::frame::Frame;
-use crate::lookup::{self, Tables, UNLISTED};
+use crate::lookup::{self, Slot, Tables, UNLISTED};
 use crate::packet::{Ends, Meta, Packet, Protocol};
 use crate::scope::{Key, Met, Scopes};
 
@@ -137,6 +137,16 @@ impl Hit {
     }
 }
 
+impl SetActions {
+    /// True where packets to the set are dropped, whatever their source is: nothing is stronger than a block, and between
+    /// equals the destination's counts. Its addresses' slots say so ([`Slot::is_blocked`]), so that what is sent to blocked
+    /// networks costs one search and no more.
+    #[must_use]
+    pub const fn blocks(&self) -> bool {
+        self.scoped == 0 && self.out == Action::Block as u32
+    }
+}
+
 /// What a ruleset says of sets, beside its tables.
 pub trait Ruleset: Tables + Scopes {
     /// What to do with the packets of set `set`.
@@ -163,11 +173,11 @@ pub fn judge<F: Frame + ?Sized, R: Ruleset + ?Sized>(frame: &F, packet: Packet, 
                 return Decision::unlisted(packet.protocol);
             };
             let keys = Ends { source, destination }.map(|address| Key::low(address.into()));
-            let listed = lookup::set_of_v4(rules, destination);
-            if blocks(rules, listed) {
-                return Decision::blocked_out(packet.protocol, listed, keys.source);
+            let listed = lookup::slot_of_v4(rules, destination);
+            if listed.is_blocked() {
+                return Decision::blocked_out(packet.protocol, listed.set(), keys.source);
             }
-            let sets = Ends { source: lookup::set_of_v4(rules, source), destination: listed };
+            let sets = Ends { source: lookup::slot_of_v4(rules, source), destination: listed }.map(Slot::set);
             weigh(frame, meta, rules, packet.protocol, sets, keys)
         }
         Protocol::Ipv6 => {
@@ -175,11 +185,11 @@ pub fn judge<F: Frame + ?Sized, R: Ruleset + ?Sized>(frame: &F, packet: Packet, 
                 return Decision::unlisted(packet.protocol);
             };
             let keys = Ends { source, destination }.map(|[high, low]| Key { high, low });
-            let listed = lookup::set_of_v6(rules, destination);
-            if blocks(rules, listed) {
-                return Decision::blocked_out(packet.protocol, listed, keys.source);
+            let listed = lookup::slot_of_v6(rules, destination);
+            if listed.is_blocked() {
+                return Decision::blocked_out(packet.protocol, listed.set(), keys.source);
             }
-            let sets = Ends { source: lookup::set_of_v6(rules, source), destination: listed };
+            let sets = Ends { source: lookup::slot_of_v6(rules, source), destination: listed }.map(Slot::set);
             weigh(frame, meta, rules, packet.protocol, sets, keys)
         }
         Protocol::NotIp | Protocol::Truncated => Decision::unlisted(packet.protocol),
@@ -192,21 +202,6 @@ fn asked<R: Ruleset + ?Sized>(rules: &R, set: u32) -> SetActions {
     match set {
         UNLISTED => SetActions::default(),
         _ => rules.actions(set).copied().unwrap_or_default(),
-    }
-}
-
-/// True where packets to set `set` are dropped, whatever their source is: nothing is stronger than a block, and between equals
-/// the destination's counts. So what is sent to blocked networks costs one search.
-///
-/// Only that is remembered of the set: the verifier would walk the source's search once for each kind of answer.
-#[inline(always)]
-fn blocks<R: Ruleset + ?Sized>(rules: &R, set: u32) -> bool {
-    if set == UNLISTED {
-        return false;
-    }
-    match rules.actions(set) {
-        Some(actions) => actions.scoped == 0 && actions.out == Action::Block as u32,
-        None => false,
     }
 }
 

@@ -4,8 +4,9 @@
 //!
 //! * A **root** has one [`Slot`] for each value of the address' top 16 bits.
 //! * A slot is final (a set id), or points to a **chunk** (up to 256 ranges that cover the slot's addresses: their
-//!   sorted first addresses, then one slot for each), or to a **node** (256 slots, one for each value of the next
-//!   8 bits). Chunks keep memory in proportion to the number of ranges, nodes keep chunks short.
+//!   sorted first addresses, then one slot for each), or to a **node** (a slot for each run of values of the next 8 bits
+//!   that have the same, and marks that tell which run a value is in). A node answers at once, a chunk is searched; both
+//!   take memory in proportion to the ranges.
 //! * IPv6 ranges are cut at /64. A /64 that holds longer rules is a slot that is not final: the search goes on from it
 //!   with the low 64 bits, by the same steps.
 //!
@@ -14,11 +15,18 @@
 //! 32-bit CPUs a map lookup is a call. Loops have constant bounds, and comparisons are arithmetic: a branch that depends
 //! on a key is mispredicted half of the time, and doubles the verifier's paths in every round.
 //!
-//! The shape is that of DXR (Zec, Rizzo, Mikuc: "DXR: towards a billion routing lookups per second in software",
-//! CCR 2012), with ranges and set ids side by side so that a short chunk is one cache line.
+//! Root and chunks are those of DXR (Zec, Rizzo, Mikuc: "DXR: towards a billion routing lookups per second in software",
+//! CCR 2012), with ranges and set ids side by side so that a short chunk is one cache line. Nodes are those of Poptrie (Asai,
+//! Ohara: "Poptrie: a compressed trie with population count for fast and scalable software IP routing table lookup", SIGCOMM
+//! 2015), with marks in groups of 16 because BPF must count bits by hand.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Bytes in a block of leaves.
-pub const BLOCK_BYTES: usize = 64 * 1024;
+pub const BLOCK_BYTES: usize = BLOCK_WORDS * 4;
+/// Words of a block at which leaves may begin: the first ones. Chunks end among them; a node's slots may be among the others,
+/// so that wherever one begins, any number of a byte finds its slot inside.
+pub const BLOCK_STARTS: usize = 16 * 1024;
 /// Ranges in a chunk, at most.
 pub const CHUNK_RANGES: usize = 256;
 /// Slots in a root: one for each value of an address' top 16 bits.
@@ -26,20 +34,53 @@ pub const ROOT_SLOTS: usize = 1 << 16;
 /// Slots in a node: one for each value of the next 8 bits.
 pub const NODE_SLOTS: usize = 1 << 8;
 
+/// Values of a byte that a node keeps together.
+pub const NODE_GROUP: usize = 16;
+/// Groups of them.
+pub const NODE_GROUPS: usize = NODE_SLOTS / NODE_GROUP;
+
+/// How a node begins. Its slots follow, one for each run of byte values that have the same; where they are few, all is one
+/// cache line.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NodeHead {
+    /// For each group of byte values which of them start a run. The lowest bit is the second value's: whether the first one
+    /// starts a run does not matter.
+    pub starts: [u16; NODE_GROUPS],
+    /// For each group the place of its last value's slot.
+    pub last: [u8; NODE_GROUPS],
+    /// Its first slots.
+    pub first: [u32; 4],
+}
+
+impl NodeHead {
+    /// As words of a block.
+    #[must_use]
+    pub fn words(self) -> [u32; NODE_LINE] {
+        zerocopy::transmute!(self)
+    }
+}
+
+/// Words of a node before its slots.
+pub const NODE_HEAD: usize = 12;
+/// Words in a [`NodeHead`]: a node begins at a multiple of so many.
+pub const NODE_LINE: usize = size_of::<NodeHead>() / 4;
+
 /// A root: slots by the address' top 16 bits.
 pub type Root = [u32; ROOT_SLOTS];
 
-/// A block of leaves. A node is 256 slots. A chunk of `n` ranges is, in an IPv4 table, `n` first addresses (their low 16
-/// bits, two in a word, the even one in the low half), then `n` slots. In an IPv6 table a narrow one is `n` pairs of a
-/// first address' 32 bits that matter ([`narrow_shift`]) and its slot, so that the slot comes with the last probe; a wide
-/// one is `n` first addresses (64 bits, high half first), then `n` slots.
+/// A block of leaves. A node is a [`NodeHead`], and more slots. A chunk of `n` ranges is, in an IPv4 table, `n` first
+/// addresses (their low 16 bits, two in a word, the even one in the low half), then `n` slots. In an IPv6 table a narrow one is
+/// `n` pairs of a first address' 32 bits that matter ([`narrow_shift`]) and its slot, so that the slot comes with the last
+/// probe; a wide one is `n` first addresses (64 bits, high half first), then `n` slots.
 pub type Block = [u32; BLOCK_WORDS];
 /// Words in a block of leaves.
-pub const BLOCK_WORDS: usize = BLOCK_BYTES / 4;
+pub const BLOCK_WORDS: usize = BLOCK_STARTS + NODE_SLOTS;
 
 /// Leaves are addressed in units of this many bytes.
 pub const UNIT_BYTES: usize = 16;
-const UNITS_PER_BLOCK: usize = BLOCK_BYTES / UNIT_BYTES;
+/// Units of a block in which leaves may begin.
+pub const UNITS_PER_BLOCK: usize = BLOCK_STARTS / WORDS_PER_UNIT;
 const WORDS_PER_UNIT: usize = UNIT_BYTES / 4;
 
 /// The id of the empty set: the address is in no rule.
@@ -61,20 +102,36 @@ pub const SHIFT_LOW: u32 = 56;
 
 /// What stands for a range of addresses: a set id, or the place of a chunk or node that knows more.
 ///
-/// Bits 24-31: ranges in the chunk minus one, 0 for no chunk; bit 23: a node; bit 22: a wide chunk; bits 0-21: set id,
-/// or place of the chunk or node in units from the first block's start.
+/// Bits 24-31: ranges in the chunk minus one, 0 for no chunk; bit 23: a node; bit 22: a wide chunk, or, where the slot is
+/// final, that packets to the set are dropped whatever their source is; bits 0-21: set id, or place of the chunk or node in
+/// units from the first block's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(pub u32);
 
 impl Slot {
     const NODE: u32 = 1 << 23;
     const WIDE: u32 = 1 << 22;
+    const BLOCKED: u32 = 1 << 22;
     const VALUE: u32 = Self::WIDE - 1;
 
-    /// A final slot. `set` is at most [`MAX_SET`].
+    /// A final slot. `set` is at most [`MAX_SET`]; `blocked`: see [`Slot::is_blocked`].
     #[must_use]
-    pub const fn set(set: u32) -> Self {
-        Self(set & Self::VALUE)
+    pub const fn of_set(set: u32, blocked: bool) -> Self {
+        Self(if blocked { Self::BLOCKED } else { 0 } | set & Self::VALUE)
+    }
+
+    /// The set of a final slot.
+    #[must_use]
+    #[inline(always)]
+    pub const fn set(self) -> u32 {
+        self.value()
+    }
+
+    /// Whether packets to addresses of a final slot are dropped, whatever their source is: then nothing more need be asked.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_blocked(self) -> bool {
+        self.0 & Self::BLOCKED != 0
     }
 
     /// A slot that points to a node at `unit`, below [`MAX_UNITS`].
@@ -103,7 +160,7 @@ impl Slot {
 
     #[inline(always)]
     const fn is_final(self) -> bool {
-        self.0 <= Self::VALUE
+        self.0 < Self::NODE
     }
 
     /// Ranges in the chunk; 1 where the slot is no chunk.
@@ -141,31 +198,58 @@ pub trait Tables {
     fn block6(&self, block: u32) -> Option<&Block>;
 }
 
-/// The set that an IPv4 address, in host order, belongs to.
+/// The slot of an address that is in no rule.
+const UNLISTED_SLOT: Slot = Slot(UNLISTED);
+
+/// The final slot of an IPv4 address, in host order.
 #[inline(always)]
-pub fn set_of_v4<T: Tables + ?Sized>(tables: &T, address: u32) -> u32 {
+pub fn slot_of_v4<T: Tables + ?Sized>(tables: &T, address: u32) -> Slot {
     let mut slot = Slot(tables.root4()[(address >> 16) as usize]);
     if slot.is_node() {
-        let Some(block) = tables.block4(slot.block()) else { return UNLISTED };
-        slot = Slot(word(block, slot.start() + (address >> 8 & 0xff) as usize));
+        let Some(block) = tables.block4(slot.block()) else { return UNLISTED_SLOT };
+        slot = child(block, slot, u64::from(address >> 8 & 0xff));
     }
     if slot.is_final() {
-        return slot.value();
+        return slot;
     }
-    let Some(block) = tables.block4(slot.block()) else { return UNLISTED };
+    let Some(block) = tables.block4(slot.block()) else { return UNLISTED_SLOT };
     let (start, ranges) = (slot.start(), slot.ranges());
     let key = u64::from(address & 0xffff);
     let at = position::<ROUNDS>(ranges, |index| {
         let pair = u64::from(word(block, start + index / 2));
         (key + (1 << 16) - (pair >> (16 * (index % 2)) & 0xffff)) >> 16
     });
-    Slot(word(block, start + ranges.div_ceil(2) + at)).value()
+    Slot(word(block, start + ranges.div_ceil(2) + at))
 }
 
-/// Word `at` of a block. What is beyond its end is never asked for: the builder keeps a leaf inside one block.
+/// What a `node` in `block` has for `byte`, the next 8 bits of an address: the slot of the last run that starts at or before it.
+#[inline(always)]
+fn child(block: &Block, node: Slot, byte: u64) -> Slot {
+    let heads: &[NodeHead; BLOCK_WORDS / NODE_LINE] = zerocopy::transmute_ref!(block);
+    let line = node.start() / NODE_LINE % (BLOCK_STARTS / NODE_LINE);
+    let head = &heads[line];
+    let group = byte as usize / NODE_GROUP % NODE_GROUPS;
+    // The runs that start in the group behind the byte are those that its own is before the last.
+    let behind = ones(u64::from(head.starts[group]) >> (byte % NODE_GROUP as u64));
+    let at = u64::from(head.last[group]).wrapping_sub(behind) as usize % NODE_SLOTS;
+    Slot(block[line * NODE_LINE + NODE_HEAD + at])
+}
+
+/// How many bits of a number below 2^15 are 1; BPF has no instruction for it. Four copies of the number bring each bit to a
+/// nibble of its own, and the second multiplication adds the nibbles up (Anderson: "Bit Twiddling Hacks", counting bits set in
+/// 14-bit words).
+#[inline(always)]
+const fn ones(number: u64) -> u64 {
+    const NIBBLES: u64 = 0x0111_1111_1111_1111;
+    let spread = number.wrapping_mul(1 | 1 << 15 | 1 << 30 | 1 << 45) & NIBBLES;
+    spread.wrapping_mul(NIBBLES) >> 56 & 0xf
+}
+
+/// Word `at` of a block. What is beyond the places where leaves may begin is never asked for: the builder keeps a chunk among
+/// them.
 #[inline(always)]
 const fn word(block: &Block, at: usize) -> u32 {
-    block[at % BLOCK_WORDS]
+    block[at % BLOCK_STARTS]
 }
 
 /// The last of `ranges` sorted ranges, 1 to 2^`ROUNDS`, that starts at or below the key. `reached(index)` is 1 where range
@@ -188,16 +272,16 @@ pub(crate) fn position<const ROUNDS: u64>(ranges: usize, reached: impl Fn(usize)
 /// Rounds of a search in a chunk.
 const ROUNDS: u64 = CHUNK_RANGES.ilog2() as u64;
 
-/// The set that an IPv6 address, as its high and low 64 bits in host order, belongs to.
+/// The final slot of an IPv6 address, as its high and low 64 bits in host order.
 #[inline(always)]
-pub fn set_of_v6<T: Tables + ?Sized>(tables: &T, address: [u64; 2]) -> u32 {
+pub fn slot_of_v6<T: Tables + ?Sized>(tables: &T, address: [u64; 2]) -> Slot {
     let [high, low] = address;
     let slot = Slot(tables.root6()[(high >> 48) as usize]);
     let slot = descend::<T, LEVELS_HIGH>(tables, slot, high, SHIFT_HIGH);
     if slot.is_final() {
-        return slot.value();
+        return slot;
     }
-    descend::<T, LEVELS_LOW>(tables, slot, low, SHIFT_LOW).value()
+    descend::<T, LEVELS_LOW>(tables, slot, low, SHIFT_LOW)
 }
 
 /// Follows at most `LEVELS` nodes and one chunk from `slot`. `shift` is the place of the first node's byte in `key`.
@@ -208,15 +292,15 @@ fn descend<T: Tables + ?Sized, const LEVELS: u32>(tables: &T, slot: Slot, key: u
         if !slot.is_node() {
             break;
         }
-        let Some(block) = tables.block6(slot.block()) else { return Slot::set(UNLISTED) };
-        slot = Slot(word(block, slot.start() + (key >> shift & 0xff) as usize));
+        let Some(block) = tables.block6(slot.block()) else { return UNLISTED_SLOT };
+        slot = child(block, slot, key >> shift & 0xff);
         shift = shift.wrapping_sub(8) & 63;
         level += 1;
     }
     if slot.is_final() {
         return slot;
     }
-    let Some(block) = tables.block6(slot.block()) else { return Slot::set(UNLISTED) };
+    let Some(block) = tables.block6(slot.block()) else { return UNLISTED_SLOT };
     let (start, ranges) = (slot.start(), slot.ranges());
     if slot.is_wide() {
         let at = position::<ROUNDS>(ranges, |index| {

@@ -1,14 +1,4 @@
-//! This machine's memory: what tables may take of it, and how freed memory is given back. Must not decide when.
-
-use nix::sys::sysinfo::sysinfo;
-
-use crate::ruleset::table::Budget;
-
-/// What tables may take on this machine.
-#[must_use]
-pub fn budget() -> Budget {
-    sysinfo().map_or(Budget::MOST, |machine| Budget::of_machine(machine.ram_total()))
-}
+//! How freed memory is given back to the machine. Must not decide when.
 
 /// Gives back what the C library's allocator holds free: a publish needs many times what the daemon keeps. Allocators other
 /// than glibc's do so by themselves.

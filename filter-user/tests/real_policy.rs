@@ -15,7 +15,6 @@ use weir::prefix::Asn;
 use weir::ruleset::delta::Addresses;
 use weir::ruleset::parts::{Copies, parts};
 use weir::ruleset::resolve::ResolvedRule;
-use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Resolved, Scope, Sets, compile, resolve};
 use weir::source::copy::{Copy, Provenance, WantedAsns};
 use weir::source::gate::{Limits, admit};
@@ -281,8 +280,7 @@ fn the_whole_internet_is_read_and_compiled_in_less_than_a_second() {
         };
         let lists = copies.map(list).into();
         let rule = ResolvedRule { identity: identity.clone(), lists, written: vec![], scope: Scope::default() };
-        let ruleset =
-            compile(&[rule.rule()], &Guard::default(), &mut Sets::default(), &BTreeMap::new(), Budget::MOST).unwrap();
+        let ruleset = compile(&[rule.rule()], &Guard::default(), &mut Sets::default(), &BTreeMap::new()).unwrap();
         times.push(start.elapsed());
         println!(
             "{rows} rows read in {read:?}, compiled to {} bytes in all {:?}",

@@ -11,7 +11,6 @@ use oracle::{Range, Sighting, Stated, Stating, decided};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use weir::ruleset::table::Budget;
 use weir::ruleset::{RuleAction, RuleDirection, Scope, Sets};
 
 use RuleAction::{Allow, Block, Monitor};
@@ -76,11 +75,10 @@ proptest! {
         rules in rules(),
         guard_v4 in ranges_v4(4),
         guard_v6 in ranges_v6(4),
-        budget in select(&[0, Budget::MOST.0][..]),
         picks in vec((any::<Index>(), any::<Index>()), 300),
         anywhere in vec((any::<u32>(), any::<u128>()), 20),
     ) {
-        let stating = Stating { rules, guard_v4, guard_v6, budget: Budget(budget) };
+        let stating = Stating { rules, guard_v4, guard_v6 };
         let mut sets = Sets::default();
         let ruleset = stating.compile(&mut sets);
         let (mut v4, mut v6) = (stating.borders_v4(), stating.borders_v6());

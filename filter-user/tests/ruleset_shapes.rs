@@ -4,9 +4,9 @@
 
 mod oracle;
 
-use filter_common::lookup::{BLOCK_BYTES, Slot, UNIT_BYTES};
+use filter_common::lookup::{NODE_HEAD, UNIT_BYTES};
 use oracle::{Range, Sighting, Stated, Stating, decided};
-use weir::ruleset::table::{Budget, Table};
+use weir::ruleset::table::Table;
 use weir::ruleset::{RuleAction, RuleDirection, Ruleset, Scope, Sets};
 
 /// What a table is made of.
@@ -26,13 +26,25 @@ struct Shape {
 
 const NODE: u32 = 1 << 23;
 const WIDE: u32 = 1 << 22;
-const UNITS: usize = BLOCK_BYTES / UNIT_BYTES;
+const UNITS: usize = 64 * 1024 / UNIT_BYTES;
 const WORDS: usize = UNIT_BYTES / 4;
 
 /// Block and place in it, in units.
 fn place(slot: u32) -> (usize, usize) {
     let unit = (slot & (WIDE - 1)) as usize;
     (unit / UNITS, unit % UNITS)
+}
+
+const fn is_final(slot: u32) -> bool {
+    slot < NODE
+}
+
+/// The slots of a node's runs: what follows its head. Its last byte tells where the last one is.
+fn node(table: &Table, slot: u32) -> Vec<u32> {
+    let (block, unit) = place(slot);
+    let words = &table.blocks[block][unit * WORDS..];
+    let bytes: Vec<u8> = words[..NODE_HEAD].iter().flat_map(|word| word.to_ne_bytes()).collect();
+    words[NODE_HEAD..=NODE_HEAD + usize::from(bytes[47])].to_vec()
 }
 
 fn count(nodes: &mut Vec<u32>, level: usize) {
@@ -49,8 +61,7 @@ impl Shape {
                 continue;
             }
             count(&mut shape.nodes, 0);
-            let (block, unit) = place(slot);
-            for &slot in &table.blocks[block][unit * WORDS..][..256] {
+            for slot in node(table, slot) {
                 shape.chunk(slot);
             }
         }
@@ -72,18 +83,18 @@ impl Shape {
     }
 
     fn walk(&mut self, table: &Table, slot: u32, level: usize, low: bool) {
-        if slot == Slot::set(slot & (WIDE - 1)).0 {
+        if is_final(slot) {
             return;
         }
-        let (block, unit) = place(slot);
-        let words = &table.blocks[block][unit * WORDS..];
         if slot & NODE != 0 {
             count(if low { &mut self.low_nodes } else { &mut self.nodes }, level);
-            for &slot in &words[..256] {
+            for slot in node(table, slot) {
                 self.walk(table, slot, level + 1, low);
             }
             return;
         }
+        let (block, unit) = place(slot);
+        let words = &table.blocks[block][unit * WORDS..];
         self.chunk(slot);
         self.wide += u32::from(slot & WIDE != 0);
         let ranges = (slot >> 24) as usize + 1;
@@ -93,7 +104,7 @@ impl Shape {
         // A narrow chunk holds each slot beside its range's first address, a wide one behind all of them.
         let (first, step) = if slot & WIDE != 0 { (2 * ranges, 1) } else { (1, 2) };
         for &slot in words[first..].iter().step_by(step).take(ranges) {
-            self.split += u32::from(slot != slot & (WIDE - 1));
+            self.split += u32::from(!is_final(slot));
             self.walk(table, slot, 0, true);
         }
     }
@@ -106,16 +117,10 @@ fn stating(v4: Vec<Range<u32>>, v6: Vec<Range<u128>>) -> Stating {
 
 /// Compiles, and compares every border address with the linear scan, as source and as destination.
 fn checked(stating: &Stating) -> Ruleset {
-    checked_at(stating, stating.budget, 1)
-}
-
-/// Likewise within `budget`, every `step`th address.
-fn checked_at(stating: &Stating, budget: Budget, step: usize) -> Ruleset {
     let mut sets = Sets::default();
-    let stating = Stating { budget, ..stating.clone() };
     let ruleset = stating.compile(&mut sets);
     for borders in [stating.borders_v4(), stating.borders_v6()] {
-        for (at, &address) in borders.iter().enumerate().step_by(step) {
+        for (at, &address) in borders.iter().enumerate() {
             // The packet's other address: far away, so that all pairings of sets come up.
             let other = borders[(at * 7 + 3) % borders.len()];
             let met = Sighting::of(address, other);
@@ -178,40 +183,38 @@ fn touching_ranges_of_one_rule_are_one_and_of_two_rules_are_two() {
     assert_eq!(Shape::of_v4(&checked(&rules).tables.v4).longest, 3);
 }
 
-#[test]
-fn chunks_give_way_to_nodes_where_they_are_long_and_the_later_the_less_memory_there_is() {
-    // Bytes in which nodes fit, and the ranges of a /16 from which on there is one. 64 nodes take a block.
-    for (budget, least) in [(Budget::MOST, 3), (Budget(0), 257)] {
-        let shape = |count| {
-            let list = Stating { budget, ..stating(singles_v4(NET4 + 1, 400, count), Vec::new()) };
-            Shape::of_v4(&checked(&list).tables.v4)
-        };
-        assert_eq!(shape(least / 2).nodes, [1], "{budget:?}");
-        if least > 3 {
-            assert_eq!((shape(least / 2 - 1).longest, shape(least / 2 - 1).nodes.len()), (least - 2, 0), "{budget:?}");
-        }
-    }
+/// Nets of whole /24s in one /16, from the first number to the last.
+fn net24s(nets: &[(u32, u32)]) -> Vec<Range<u32>> {
+    nets.iter().map(|&(first, last)| (NET4 | first << 8, NET4 | last << 8 | 0xff)).collect()
 }
 
 #[test]
-fn a_table_takes_the_fastest_shape_that_its_budget_has_room_for() {
-    // In each of 1,024 /16s as many ranges as it takes to tell the shapes apart: 3, 17, 65, 257.
-    let list: Vec<_> =
-        (0..1024).flat_map(|at| singles_v4(at << 16 | 1, 500, [1, 8, 32, 128][at as usize % 4])).collect();
-    let bytes = |budget| {
-        let ruleset = checked_at(&stating(list.clone(), Vec::new()), budget, 97);
-        let nodes = Shape::of_v4(&ruleset.tables.v4).nodes.first().copied().unwrap_or(0);
-        (nodes, ruleset.tables.v4.bytes())
-    };
-    let (nodes, most) = bytes(Budget::MOST);
-    assert_eq!(nodes, 1024);
-    let mut latest = most;
-    for fewer in [768, 512, 256] {
-        let (nodes, now) = bytes(Budget(latest - 1));
-        assert!(nodes == fewer && now < latest, "{nodes} nodes, {now} bytes after {latest}");
-        latest = now;
+fn a_16_whose_ranges_end_at_borders_of_24s_is_a_node_however_few_they_are() {
+    // Runs that start at the first number of a group of 16, at its last one, and beside them.
+    let borders: &[&[(u32, u32)]] = &[
+        &[(0, 0)],
+        &[(255, 255)],
+        &[(0, 14)],
+        &[(0, 15)],
+        &[(0, 16)],
+        &[(15, 15), (17, 17)],
+        &[(16, 16), (31, 32), (240, 254)],
+        &[(1, 47), (49, 63), (65, 100), (102, 223), (225, 255)],
+    ];
+    for nets in borders {
+        let shape = checked_v4(net24s(nets));
+        assert_eq!((shape.nodes, shape.longest), (vec![1], 0), "{nets:?}");
     }
-    assert_eq!(bytes(Budget(0)), (256, latest), "no room at all: the smallest");
+    let every_other: Vec<_> = (0..128).map(|at| (2 * at + 1, 2 * at + 1)).collect();
+    assert_eq!(checked_v4(net24s(&every_other)).nodes, [1], "each of 256 numbers starts a run");
+}
+
+#[test]
+fn a_16_with_ranges_inside_of_24s_is_a_chunk_up_to_32_and_then_a_node_over_short_ones() {
+    // A range starts at the /16's first address, and each address makes two.
+    let shape = |count| checked_v4(singles_v4(NET4, 0x400, count));
+    assert_eq!((shape(16).nodes, shape(16).longest), (vec![], 32));
+    assert_eq!((shape(17).nodes, shape(17).longest), (vec![1], 2));
 }
 
 #[test]
@@ -229,7 +232,8 @@ fn more_than_256_ranges_in_a_16_and_a_full_24_are_found() {
 fn a_range_across_slots_nodes_and_chunks_is_found_in_each() {
     let mut ranges = singles_v4(NET4 + 1, 900, 60);
     ranges.extend([(NET4 | 0xfff0, NET4 + 0x3_0010), (NET4 + 0x3_0100, NET4 + 0x3_02ff)]);
-    assert_eq!(checked_v4(ranges).nodes, [2]);
+    // The second is a node for its length; the last, where a range ends inside of a /24, a chunk.
+    assert_eq!(checked_v4(ranges).nodes, [1]);
     let mut ranges = singles_v6(NET6 + 1, 1 << 90, 60);
     ranges.push((NET6 - 5, NET6 + (9 << 64)));
     ranges.push((NET6 | 0xf << 100, NET6 | 0xf << 112));
@@ -303,9 +307,8 @@ fn split_64s_side_by_side_and_nodes_above_them_are_found() {
 #[test]
 fn leaves_fill_many_blocks_and_no_chunk_straddles_two() {
     let ranges: Vec<_> = (0..400_u32).flat_map(|at| singles_v4(0x0b00_0000 + at * 0x1_0000 + 7, 2311, 14)).collect();
-    let ruleset = checked_at(&stating(ranges, Vec::new()), Budget(0), 1);
+    let ruleset = checked(&stating(ranges, Vec::new()));
     assert!(ruleset.tables.v4.blocks.len() > 1, "{:?}", ruleset.tables.v4);
-    assert_eq!(Shape::of_v4(&ruleset.tables.v4).longest, 29);
     let ranges: Vec<_> = (0..400_u128).flat_map(|at| net64s(at << 48 | 1, 0x111, 10)).collect();
     let ruleset = checked(&stating(Vec::new(), ranges));
     assert!(ruleset.tables.v6.blocks.len() > 1, "{:?}", ruleset.tables.v6);

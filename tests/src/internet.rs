@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 use filter_common::decide::Direction;
 use weir::prefix::{Address, Asn, Listed, Prefixes};
-use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Scope, Sets, compile};
 use weir::source::{Wanted, read_asn_table};
 
@@ -153,21 +152,13 @@ fn rule(name: &str, v4: Vec<(u32, u32)>, v6: Vec<(u128, u128)>) -> Rule {
 /// The table compiled, and the set ids of its combinations of ASes.
 #[must_use]
 pub fn compiled(prefixes: &Prefixes) -> (Ruleset, Ids) {
-    let ([ruleset], ids) = compiled_within(prefixes, [Budget::MOST]);
-    (ruleset, ids)
-}
-
-/// Likewise for each of some budgets, with the same set ids.
-#[must_use]
-pub fn compiled_within<const N: usize>(prefixes: &Prefixes, budgets: [Budget; N]) -> ([Ruleset; N], Ids) {
     let (rules, mut sets) = (rule_for_each_as(prefixes), Sets::default());
-    let rulesets =
-        budgets.map(|budget| compile(&rules, &Guard::default(), &mut sets, &BTreeMap::new(), budget).unwrap());
+    let ruleset = compile(&rules, &Guard::default(), &mut sets, &BTreeMap::new()).unwrap();
     let members = |id| {
         let mut asns: Vec<_> = sets.credited(id, Direction::Out).map(|rule| rule.name.parse().unwrap()).collect();
         asns.sort_unstable();
         asns
     };
     let ids = (1..u32::try_from(sets.len()).unwrap()).map(|id| (members(id), id)).collect();
-    (rulesets, ids)
+    (ruleset, ids)
 }

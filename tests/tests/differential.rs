@@ -14,7 +14,6 @@ use weir::datapath::object::Hook;
 use weir::datapath::testrun::Bench;
 use weir::network;
 use weir::prefix::AddressSet;
-use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Scope, Sets, compile};
 use weir_tests::frame::{Layer, Pool, RandomFrame, Xorshift, random};
 use weir_tests::netns::{Netns, veth};
@@ -115,11 +114,11 @@ fn generation(seed: u64, devices: &BTreeMap<String, u32>) -> Generation {
     }
     let guard = Guard { v4: ranges_v4(&mut random, 3).into_iter().collect(), v6: AddressSet::default() };
     let mut sets = Sets::default();
-    let ruleset = compile(&rules, &guard, &mut sets, devices, Budget::MOST).unwrap();
+    let ruleset = compile(&rules, &guard, &mut sets, devices).unwrap();
     for rule in &mut rules {
         rule.scope = Scope::default();
     }
-    Generation { ruleset, unscoped: compile(&rules, &guard, &mut sets, devices, Budget::MOST).unwrap(), pool }
+    Generation { ruleset, unscoped: compile(&rules, &guard, &mut sets, devices).unwrap(), pool }
 }
 
 fn ranges_v4(random: &mut Xorshift, most: usize) -> Vec<(u32, u32)> {

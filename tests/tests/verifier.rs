@@ -10,7 +10,6 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use filter_common::packet::Layer;
 use weir::datapath::object::{Capacity, Detail, Hook, Object, Options};
 use weir::prefix::AddressSet;
-use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Scope, Sets, compile};
 use weir_tests::frame::frame;
 use weir_tests::{require_root, skipped};
@@ -35,8 +34,7 @@ fn each_program_is_verified_within_60_000_instructions_with_scopes_and_without()
         let v4 = (0..40).map(|at| (0x4712_0000 + 16 * at, 0x4712_0007 + 16 * at)).collect();
         let v6 = (0..40).map(|at| ((0x2605_0340 << 96) + (at << 70), (0x2605_0340 << 96) + (at << 70) + 5)).collect();
         let rule = Rule { identity, v4, v6, scope };
-        let ruleset =
-            compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::new(), Budget::MOST).unwrap();
+        let ruleset = compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::new()).unwrap();
         let capacity = Capacity { ports: 4, sets: u32::try_from(ruleset.actions.len()).unwrap() };
         let options = Options { ports: &[], capacity, pins: None, detail, trace, record: trace };
         let mut object = Object::load(&ruleset, &options).unwrap();
@@ -71,7 +69,7 @@ fn a_miss_costs_no_more_where_clients_are_counted_and_drops_reported() {
     let identity = RuleIdentity { name: "a".into(), action: RuleAction::Block, direction: RuleDirection::Both };
     let v4 = (0..40).map(|at| (0x4712_0000 + 16 * at, 0x4712_0007 + 16 * at)).collect();
     let rule = Rule { identity, v4, v6: AddressSet::default(), scope: Scope::default() };
-    let ruleset = compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::new(), Budget::MOST).unwrap();
+    let ruleset = compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::new()).unwrap();
     let capacity = Capacity { ports: 4, sets: u32::try_from(ruleset.actions.len()).unwrap() };
     let details = [
         Detail::default(),

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use filter_common::lookup::{UNLISTED, set_of_v4};
+use filter_common::lookup::{UNLISTED, slot_of_v4};
 use filter_common::packet::{Layer, Packet, Protocol};
 
 use crate::frame::{Bounds as _, Linear};
@@ -90,8 +90,8 @@ fn found(frame: &Linear<'_, XdpContext, true>) -> u32 {
     let (Protocol::Ipv4, Some((source, destination))) = (packet.protocol, packet.addresses_v4(frame)) else {
         return UNLISTED;
     };
-    match set_of_v4(&Maps, destination) {
-        UNLISTED => set_of_v4(&Maps, source),
+    match slot_of_v4(&Maps, destination).set() {
+        UNLISTED => slot_of_v4(&Maps, source).set(),
         set => set,
     }
 }

@@ -14,7 +14,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, LpmTrie};
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use filter_common::lookup::{set_of_v4, set_of_v6};
+use filter_common::lookup::{slot_of_v4, slot_of_v6};
 
 use crate::maps::Maps;
 
@@ -99,13 +99,13 @@ programs! {
     /// The loop alone, IPv4.
     null4, null4_next: run4(|key| key >> 1);
     /// weir's IPv4 table.
-    weir4, weir4_next: run4(|key| set_of_v4(&Maps, key));
+    weir4, weir4_next: run4(|key| slot_of_v4(&Maps, key).set());
     /// `LPM_TRIE`, IPv4.
     lpm4, lpm4_next: run4(|key| LPM4.get(&Key::new(32, key.to_be_bytes())).copied().unwrap_or(0));
     /// The loop alone, IPv6.
     null6, null6_next: run6(|[high, low]| (high ^ low) as u32 >> 1);
     /// weir's IPv6 table.
-    weir6, weir6_next: run6(|key| set_of_v6(&Maps, key));
+    weir6, weir6_next: run6(|key| slot_of_v6(&Maps, key).set());
     /// `LPM_TRIE`, IPv6.
     lpm6, lpm6_next: run6(|[high, low]| {
         let address = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();

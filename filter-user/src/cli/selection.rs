@@ -11,7 +11,6 @@ use crate::config::{
     AttachChoice, Config, Interface, RuleConfig, check_category, check_device_name, check_service, parse_prefix,
 };
 use crate::controller::ConfigText;
-use crate::memory;
 use crate::network;
 use crate::prefix::Asn;
 use crate::report;
@@ -80,7 +79,7 @@ impl Known {
         let rules = resolved.rules();
         let mut sets = Sets::default();
         let devices = network::indices().context("cannot list the network devices")?;
-        let compiled = ruleset::compile(&rules, &guard, &mut sets, &devices, memory::budget())?;
+        let compiled = ruleset::compile(&rules, &guard, &mut sets, &devices)?;
         Ok(Self { resolved, guard, rules, sets, compiled, copies })
     }
 }

@@ -19,7 +19,6 @@ use crate::datapath::publish::{Datapath, Wanted};
 use crate::datapath::trace::Trace;
 use crate::ledger::{Ledger, Reading};
 use crate::liveness::{State, Watch};
-use crate::memory;
 use crate::network;
 use crate::process::RunDir;
 use crate::report;
@@ -123,7 +122,7 @@ impl Enforcement {
         let identities: Vec<RuleIdentity> = rules.iter().map(|rule| rule.identity.clone()).collect();
         let in_force: Vec<_> = rules.into_iter().filter(|rule| policy.is_awake(rule)).collect();
         let devices = network::indices().context("cannot list the network devices")?;
-        let ruleset = ruleset::compile(&in_force, &guard, &mut self.sets, &devices, memory::budget())?;
+        let ruleset = ruleset::compile(&in_force, &guard, &mut self.sets, &devices)?;
         let wanted = self.wanted(config)?;
         let events = &config.evidence.events;
         self.datapath.set_events(events.rate, events.burst);

@@ -10,7 +10,6 @@ use tokio::task::spawn_blocking;
 
 use crate::control::Answer;
 use crate::controller::Policy;
-use crate::memory;
 use crate::network;
 use crate::ruleset::explain::{Explained, Suspension, explain};
 use crate::ruleset::{self, Sets};
@@ -47,7 +46,7 @@ fn judge(address: IpAddr, policy: &Policy) -> anyhow::Result<Explained> {
     let guard = ruleset::guard(&policy.config.never_block, &host, written);
     let in_force: Vec<_> = policy.rules(&resolved).into_iter().filter(|rule| policy.is_awake(rule)).collect();
     let devices = network::indices().context("cannot list the network devices")?;
-    let compiled = ruleset::compile(&in_force, &guard, &mut Sets::default(), &devices, memory::budget())?;
+    let compiled = ruleset::compile(&in_force, &guard, &mut Sets::default(), &devices)?;
     let suspension = Suspension { resting: Some(&policy.resting), paused: policy.paused };
     Ok(explain(address, &resolved, &guard, &compiled, suspension))
 }

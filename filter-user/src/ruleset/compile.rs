@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 use filter_common::abi::SetActions;
-use filter_common::lookup::{Block, Root, Tables, UNLISTED};
+use filter_common::lookup::{Block, Root, Slot, Tables, UNLISTED};
 use filter_common::scope::{ClassTable, Dimension, Scopes, Words};
 use filter_common::{decide, lookup};
 
 use super::narrow::{ScopeError, ScopeTables, narrow};
 use super::scope::Scope;
 use super::sets::{RuleIdentity, Sets, TooManySets};
-use super::table::{Boundary, Budget, HostTables, TableFull};
+use super::table::{Boundary, HostTables, TableFull};
 use crate::prefix::{Address, AddressSet};
 
 /// One rule, its lists resolved to addresses. The rules of one ruleset have distinct identities.
@@ -65,19 +65,16 @@ pub struct Ruleset {
 }
 
 /// Compiles `rules`. Set ids come from `sets`, which grows by the combinations it has not seen. `devices`: the index of
-/// each device that there is; a device that scopes name and that is not among them holds no packet. `budget`: what each
-/// family's table may take before it is made smaller and slower.
+/// each device that there is; a device that scopes name and that is not among them holds no packet.
 pub fn compile(
     rules: &[Rule],
     guard: &Guard,
     sets: &mut Sets,
     devices: &BTreeMap<String, u32>,
-    budget: Budget,
 ) -> Result<Ruleset, CompileError> {
     let ids: Vec<u32> = rules.iter().map(|rule| sets.rule_id(&rule.identity)).collect();
     let v4 = flatten(ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.v4)), &guard.v4, sets)?;
     let v6 = flatten(ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.v6)), &guard.v6, sets)?;
-    let tables = HostTables::build(&v4, &v6, budget)?;
     let listed = v4.iter().map(|range| range.1).chain(v6.iter().map(|range| range.1));
     let limits = ids.iter().zip(rules).map(|(&id, rule)| (id, &rule.scope));
     let (scopes, rows) = narrow(limits, devices, listed, sets)?;
@@ -85,6 +82,8 @@ pub fn compile(
     for (set, row) in rows {
         actions.get_mut(set as usize).into_iter().for_each(|actions| actions.scoped = row + 1);
     }
+    let slots: Vec<_> = (0..).zip(&actions).map(|(set, actions)| Slot::of_set(set, actions.blocks())).collect();
+    let tables = HostTables::build(&v4, &v6, &slots)?;
     Ok(Ruleset { tables, scopes, actions })
 }
 
@@ -212,10 +211,10 @@ impl Ruleset {
     #[must_use]
     pub fn set_of(&self, address: std::net::IpAddr) -> u32 {
         match address {
-            std::net::IpAddr::V4(address) => lookup::set_of_v4(self, address.into()),
+            std::net::IpAddr::V4(address) => lookup::slot_of_v4(self, address.into()).set(),
             std::net::IpAddr::V6(address) => {
                 let bits = u128::from(address);
-                lookup::set_of_v6(self, [(bits >> 64) as u64, bits as u64])
+                lookup::slot_of_v6(self, [(bits >> 64) as u64, bits as u64]).set()
             }
         }
     }

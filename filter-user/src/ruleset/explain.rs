@@ -160,7 +160,6 @@ mod tests {
     use super::*;
     use crate::config::{Config, RuleConfig};
     use crate::ruleset::parts::Copies;
-    use crate::ruleset::table::Budget;
     use crate::ruleset::{Host, Rule, Sets, compile, guard, resolve};
 
     fn explained(address: &str, resting: &[&str], paused: bool) -> Explained {
@@ -185,7 +184,7 @@ mod tests {
         };
         let awake = |rule: &Rule| !resting.contains(&rule.identity.name);
         let rules: Vec<Rule> = resolved.rules().into_iter().filter(awake).map(as_now).collect();
-        let compiled = compile(&rules, &guard, &mut Sets::default(), &BTreeMap::new(), Budget::MOST).unwrap();
+        let compiled = compile(&rules, &guard, &mut Sets::default(), &BTreeMap::new()).unwrap();
         let suspension = Suspension { resting: Some(&resting), paused };
         explain(address.parse().unwrap(), &resolved, &guard, &compiled, suspension)
     }

@@ -134,7 +134,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::ruleset::table::Budget;
     use crate::ruleset::{Guard, RuleDirection, RuleIdentity, Scope, Sets, compile};
 
     fn rule(name: &str, action: RuleAction, direction: RuleDirection, prefix: &str) -> Rule {
@@ -145,7 +144,7 @@ mod tests {
     }
 
     fn of(rules: &[Rule]) -> (Vec<Probe>, Vec<String>) {
-        let ruleset = compile(rules, &Guard::default(), &mut Sets::default(), &BTreeMap::new(), Budget::MOST).unwrap();
+        let ruleset = compile(rules, &Guard::default(), &mut Sets::default(), &BTreeMap::new()).unwrap();
         probes(rules, &ruleset)
     }
 

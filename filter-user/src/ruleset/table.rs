@@ -1,20 +1,22 @@
 //! Builds the prefix tables that `filter_common::lookup` searches. Must not know rules: it sees ranges and set ids.
 //!
-//! Memory: a root of 256 KiB a family, and for each range 6 bytes (IPv4), 8 bytes (IPv6) or 12 (IPv6 chunks with rules
-//! longer than four bytes below their slot), plus 1 KiB for each node. A table is first built with nodes wherever they
-//! make it faster to search; where that takes more than its [`Budget`], with fewer, and at last with nodes only where a
-//! chunk cannot hold the ranges, so that nodes add at most 4 bytes a range and level whatever the list.
+//! Memory: a root of 256 KiB a family; a chunk takes for each range 6 bytes (IPv4), 8 (IPv6) or 12 (IPv6 chunks with rules longer
+//! than four bytes below their slot), a node 48 bytes and 4 for each run of byte values that have the same slot. Where IPv4 rules
+//! end at the borders of /24s, which is where nearly all of the Internet's do, a node answers without a search and so stands
+//! for each /16 that is not all in one set; elsewhere a node takes many times what a short chunk does, and is not searched
+//! faster.
 //!
-//! Whatever the list, such a frugal table takes at most 20 bytes a range (IPv4) or 52 (IPv6; 60 below a /64), and what
-//! is unused at the ends of blocks (2-3 %): a chunk is rounded up to 16 bytes and begins with a range cut at its slot's
-//! border, so a range alone in its slot costs 16 bytes (IPv4) or 32 (IPv6), and nodes come on top. A /64 that holds
-//! longer rules adds one range to its low half and two to the high one.
+//! Whatever the list, a table takes at most 24 bytes a range and 64 for each /16 that is not all in one set (IPv4), or 52 a
+//! range (IPv6; 60 below a /64), and what is unused at the ends of blocks (1-2 %): a node begins at a cache line, a chunk is
+//! rounded up to 16 bytes and begins with a range cut at its slot's border, so a range alone in its slot costs 16 bytes
+//! (IPv4) or 32 (IPv6), and nodes come on top. A /64 that holds longer rules adds one range to its low half and two to the
+//! high one.
 
 use std::fmt;
 
 use filter_common::lookup::{
-    BLOCK_BYTES, BLOCK_WORDS, Block, CHUNK_RANGES, MAX_UNITS, NODE_SLOTS, Root, SHIFT_HIGH, SHIFT_LOW, Slot, Tables,
-    UNIT_BYTES, narrow_shift,
+    BLOCK_BYTES, BLOCK_STARTS, BLOCK_WORDS, Block, MAX_UNITS, NODE_GROUP, NODE_HEAD, NODE_LINE, NODE_SLOTS, NodeHead,
+    Root, SHIFT_HIGH, SHIFT_LOW, Slot, Tables, UNIT_BYTES, UNITS_PER_BLOCK, narrow_shift,
 };
 
 /// Where a run of addresses with one set starts. A table is built from a list of them: sorted, the first at address 0.
@@ -28,34 +30,11 @@ pub struct TableFull {
     pub family: &'static str,
 }
 
-/// What a family's table may take in the kernel, in bytes, before its builder saves memory at the cost of time. While a
-/// ruleset is replaced, its tables and those of the next one are there at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget(pub usize);
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self::MOST
-    }
-}
-
-impl Budget {
-    /// Room for the fastest table of every prefix on the Internet.
-    pub const MOST: Self = Self(20_000_000);
-
-    /// For a machine with `memory` bytes: a 64th of it, at most [`Budget::MOST`].
-    #[must_use]
-    pub fn of_machine(memory: u64) -> Self {
-        let share = usize::try_from(memory / 64).unwrap_or(usize::MAX);
-        Self(share.min(Self::MOST.0))
-    }
-}
-
-/// The shapes of a table, the fastest first: the number of ranges in a chunk above which it gives way to a node. The last
-/// takes no more nodes than it must.
-const NODE_ABOVE_V4: [usize; 4] = [1, 8, 32, CHUNK_RANGES];
-/// Likewise. Below an IPv6 root nodes branch little and lie deep: they pay only where chunks are long.
-const NODE_ABOVE_V6: [usize; 2] = [32, CHUNK_RANGES];
+/// Ranges in a /16 above which a node stands in a chunk's stead wherever the ranges end.
+const NODE_ABOVE_V4: usize = 32;
+/// Ranges below an IPv6 slot above which a node stands in a chunk's stead: nodes branch little there and lie deep, so they pay
+/// where chunks are long.
+const NODE_ABOVE_V6: usize = 64;
 
 /// The table of one family.
 #[derive(Clone)]
@@ -79,35 +58,19 @@ impl Table {
         // A map has one element at least.
         size_of::<Root>() + self.blocks.len().max(1) * BLOCK_BYTES
     }
-
-    /// The fastest of `shapes` that `budget` has room for, or else the last.
-    fn fit(
-        shapes: &[usize],
-        budget: Budget,
-        family: &'static str,
-        build: impl Fn(Leaves) -> Result<Self, TableFull>,
-    ) -> Result<Self, TableFull> {
-        let affordable = budget.0.saturating_sub(size_of::<Root>()) / BLOCK_BYTES;
-        let leaves = |node_above, limit| Leaves { blocks: Vec::new(), free: BLOCK_WORDS, family, node_above, limit };
-        let (last, others) = shapes.split_last().unwrap_or((&CHUNK_RANGES, &[]));
-        let mut fast = others.iter().map(|&node_above| build(leaves(node_above, affordable)));
-        fast.find_map(Result::ok).map_or_else(|| build(leaves(*last, MAX_BLOCKS)), Ok)
-    }
 }
 
-const MAX_BLOCKS: usize = MAX_UNITS * UNIT_BYTES / BLOCK_BYTES;
+const MAX_BLOCKS: usize = MAX_UNITS / UNITS_PER_BLOCK;
 const UNIT_WORDS: usize = UNIT_BYTES / 4;
 
 /// Leaves under construction.
-struct Leaves {
+struct Leaves<'a> {
     blocks: Vec<Box<Block>>,
     /// The first free word of the last block.
     free: usize,
     family: &'static str,
-    /// Ranges above which a chunk gives way to a node.
-    node_above: usize,
-    /// The most blocks.
-    limit: usize,
+    /// The final slot of each set, by its id.
+    slots: &'a [Slot],
 }
 
 /// A leaf under construction: its unit, and its words in its block, all zero when it is new.
@@ -118,13 +81,22 @@ struct Leaf {
     start: usize,
 }
 
-impl Leaves {
-    /// Reserves `words` words in one block.
-    fn reserve(&mut self, words: usize) -> Result<Leaf, TableFull> {
+impl<'a> Leaves<'a> {
+    const fn new(family: &'static str, slots: &'a [Slot]) -> Self {
+        Self { blocks: Vec::new(), free: BLOCK_STARTS, family, slots }
+    }
+
+    /// The final slot of a set.
+    fn of_set(&self, set: u32) -> Slot {
+        self.slots.get(set as usize).copied().unwrap_or(Slot::of_set(set, false))
+    }
+
+    /// Reserves `words` words in one block, from a multiple of `align` on and before `end`.
+    fn reserve(&mut self, words: usize, align: usize, end: usize) -> Result<Leaf, TableFull> {
         let full = TableFull { family: self.family };
-        let mut start = self.free.next_multiple_of(UNIT_WORDS);
-        if start + words > BLOCK_WORDS {
-            if self.blocks.len() >= self.limit {
+        let mut start = self.free.next_multiple_of(align);
+        if start >= BLOCK_STARTS || start + words > end {
+            if self.blocks.len() >= MAX_BLOCKS {
                 return Err(full);
             }
             self.blocks.push(zeros(self.family)?);
@@ -132,8 +104,27 @@ impl Leaves {
         }
         self.free = start + words;
         let block = self.blocks.len().saturating_sub(1);
-        let unit = u32::try_from(block * (BLOCK_BYTES / UNIT_BYTES) + start / UNIT_WORDS).map_err(|_| full)?;
+        let unit = u32::try_from(block * UNITS_PER_BLOCK + start / UNIT_WORDS).map_err(|_| full)?;
         Ok(Leaf { unit, block, start })
+    }
+
+    /// A node of these slots, one for each value of a byte.
+    fn node(&mut self, slots: &[Slot; NODE_SLOTS]) -> Result<Slot, TableFull> {
+        let (mut head, mut runs) = (NodeHead::default(), Vec::with_capacity(NODE_SLOTS));
+        let groups = head.starts.iter_mut().zip(&mut head.last);
+        for ((starts, last), slots) in groups.zip(slots.chunks(NODE_GROUP)) {
+            for (at, slot) in slots.iter().enumerate() {
+                if runs.last() != Some(&slot.0) {
+                    // Nothing for the first value.
+                    *starts |= 1 << at >> 1;
+                    runs.push(slot.0);
+                }
+            }
+            *last = (runs.len() - 1) as u8;
+        }
+        let node = self.reserve(NODE_HEAD + runs.len(), NODE_LINE, BLOCK_WORDS)?;
+        self.write(node, 0, head.words().into_iter().take(NODE_HEAD).chain(runs));
+        Ok(Slot::node(node.unit))
     }
 
     /// The words of a leaf from `at` on.
@@ -183,47 +174,52 @@ impl<'a, A: Copy + Ord, T: Copy> Part<'a, A, T> {
     }
 }
 
-fn build_v4(mut leaves: Leaves, ranges: &[Boundary<u32>]) -> Result<Table, TableFull> {
+fn build_v4(mut leaves: Leaves<'_>, ranges: &[Boundary<u32>]) -> Result<Table, TableFull> {
     let mut root: Box<Root> = zeros(leaves.family)?;
     let mut rest = Part { ranges, start: 0 };
     for (slot, high) in root.iter_mut().zip(1..) {
         let part;
         (part, rest) = rest.split(u32::checked_mul(high, 1 << 16));
-        let made = if part.ranges.len() > leaves.node_above { node_v4 } else { chunk_v4 };
+        let at_24s = part.firsts().skip(1).all(|first| first.trailing_zeros() >= 8);
+        let made = if at_24s || part.ranges.len() > NODE_ABOVE_V4 { node_v4 } else { chunk_v4 };
         *slot = made(&mut leaves, part)?.0;
     }
     Ok(Table { root, blocks: leaves.blocks })
 }
 
-fn node_v4(leaves: &mut Leaves, part: Part<'_, u32, u32>) -> Result<Slot, TableFull> {
-    let node = leaves.reserve(NODE_SLOTS)?;
+fn node_v4(leaves: &mut Leaves<'_>, part: Part<'_, u32, u32>) -> Result<Slot, TableFull> {
+    if let [(_, set)] = part.ranges {
+        return Ok(leaves.of_set(*set));
+    }
+    let mut slots = [Slot(0); NODE_SLOTS];
     let mut rest = part;
-    for byte in 0..NODE_SLOTS {
+    for slot in &mut slots {
         let part;
         (part, rest) = rest.split(rest.start.checked_add(1 << 8));
-        let slot = chunk_v4(leaves, part)?;
-        leaves.write(node, byte, [slot.0]);
+        *slot = chunk_v4(leaves, part)?;
     }
-    Ok(Slot::node(node.unit))
+    leaves.node(&slots)
 }
 
-fn chunk_v4(leaves: &mut Leaves, part: Part<'_, u32, u32>) -> Result<Slot, TableFull> {
+fn chunk_v4(leaves: &mut Leaves<'_>, part: Part<'_, u32, u32>) -> Result<Slot, TableFull> {
     if let [(_, set)] = part.ranges {
-        return Ok(Slot::set(*set));
+        return Ok(leaves.of_set(*set));
     }
     let length = part.ranges.len();
     let pairs = length.div_ceil(2);
-    let chunk = leaves.reserve(pairs + length)?;
+    let chunk = leaves.reserve(pairs + length, UNIT_WORDS, BLOCK_STARTS)?;
     for (index, first) in part.firsts().enumerate() {
         if let Some(pair) = leaves.words(chunk, index / 2).first_mut() {
             *pair |= (first & 0xffff) << (16 * (index % 2));
         }
     }
-    leaves.write(chunk, pairs, part.values().map(|set| Slot::set(set).0));
+    for (at, set) in (pairs..).zip(part.values()) {
+        leaves.write(chunk, at, [leaves.of_set(set).0]);
+    }
     Ok(Slot::chunk(chunk.unit, length, false))
 }
 
-fn build_v6(mut leaves: Leaves, ranges: &[Boundary<u128>]) -> Result<Table, TableFull> {
+fn build_v6(mut leaves: Leaves<'_>, ranges: &[Boundary<u128>]) -> Result<Table, TableFull> {
     let high = cut_at_64(&mut leaves, ranges)?;
     let mut root: Box<Root> = zeros(leaves.family)?;
     let mut rest = Part { ranges: &high, start: 0 };
@@ -237,7 +233,7 @@ fn build_v6(mut leaves: Leaves, ranges: &[Boundary<u128>]) -> Result<Table, Tabl
 
 /// Ranges over the high 64 bits. A /64 that is not all in one set becomes a range of its own, whose slot leads to the
 /// chunk or node over its low 64 bits.
-fn cut_at_64(leaves: &mut Leaves, ranges: &[Boundary<u128>]) -> Result<Vec<(u64, Slot)>, TableFull> {
+fn cut_at_64(leaves: &mut Leaves<'_>, ranges: &[Boundary<u128>]) -> Result<Vec<(u64, Slot)>, TableFull> {
     let mut high: Vec<(u64, Slot)> = Vec::with_capacity(ranges.len());
     let mut before = 0;
     for group in ranges.chunk_by(|a, b| a.0 >> 64 == b.0 >> 64) {
@@ -246,14 +242,14 @@ fn cut_at_64(leaves: &mut Leaves, ranges: &[Boundary<u128>]) -> Result<Vec<(u64,
         let starts_inside = address as u64 != 0;
         // The /64 after one that was split continues its last set, unless a range starts just there.
         if group.len() == 1 && !starts_inside {
-            high.push((prefix, Slot::set(set)));
+            high.push((prefix, leaves.of_set(set)));
         } else {
-            let lead = starts_inside.then_some((0, Slot::set(before)));
-            let low = lead.into_iter().chain(group.iter().map(|&(address, set)| (address as u64, Slot::set(set))));
+            let lead = starts_inside.then_some((0, leaves.of_set(before)));
+            let low = lead.into_iter().chain(group.iter().map(|&(address, set)| (address as u64, leaves.of_set(set))));
             let low: Vec<_> = low.collect();
             high.push((prefix, below(leaves, Part { ranges: &low, start: 0 }, SHIFT_LOW)?));
             if let (Some(next), Some(&(_, last))) = (prefix.checked_add(1), group.last()) {
-                high.push((next, Slot::set(last)));
+                high.push((next, leaves.of_set(last)));
             }
         }
         before = group.last().map_or(before, |&(_, set)| set);
@@ -270,26 +266,25 @@ fn cut_at_64(leaves: &mut Leaves, ranges: &[Boundary<u128>]) -> Result<Vec<(u64,
 }
 
 /// The slot for a part that a node would split at the byte at `shift`.
-fn below(leaves: &mut Leaves, part: Part<'_, u64, Slot>, shift: u32) -> Result<Slot, TableFull> {
+fn below(leaves: &mut Leaves<'_>, part: Part<'_, u64, Slot>, shift: u32) -> Result<Slot, TableFull> {
     if let [(_, only)] = part.ranges {
         return Ok(*only);
     }
     let length = part.ranges.len();
     // The last byte is never a node's: its 256 values fit a chunk.
-    if length > leaves.node_above && shift > 0 {
-        let node = leaves.reserve(NODE_SLOTS)?;
+    if length > NODE_ABOVE_V6 && shift > 0 {
+        let mut slots = [Slot(0); NODE_SLOTS];
         let mut rest = part;
-        for byte in 0..NODE_SLOTS {
+        for slot in &mut slots {
             let part;
             (part, rest) = rest.split(rest.start.checked_add(1 << shift));
-            let slot = below(leaves, part, shift - 8)?;
-            leaves.write(node, byte, [slot.0]);
+            *slot = below(leaves, part, shift - 8)?;
         }
-        return Ok(Slot::node(node.unit));
+        return leaves.node(&slots);
     }
     let dropped = narrow_shift(shift);
     let narrow = part.firsts().skip(1).all(|first| first.trailing_zeros() >= dropped);
-    let chunk = leaves.reserve(if narrow { 2 * length } else { 3 * length })?;
+    let chunk = leaves.reserve(if narrow { 2 * length } else { 3 * length }, UNIT_WORDS, BLOCK_STARTS)?;
     if narrow {
         let pairs = part.firsts().zip(part.values());
         leaves.write(chunk, 0, pairs.flat_map(|(first, slot)| [(first >> dropped) as u32, slot.0]));
@@ -328,30 +323,15 @@ impl Tables for HostTables {
 }
 
 impl HostTables {
-    /// Builds both tables from boundaries: each list is sorted, starts at address 0, and holds ids up to `MAX_SET`. Each
-    /// has the shape that is fastest within `budget`; where none is within it, the smallest.
-    pub fn build(v4: &[Boundary<u32>], v6: &[Boundary<u128>], budget: Budget) -> Result<Self, TableFull> {
-        Ok(Self {
-            v4: Table::fit(&NODE_ABOVE_V4, budget, "IPv4", |leaves| build_v4(leaves, v4))?,
-            v6: Table::fit(&NODE_ABOVE_V6, budget, "IPv6", |leaves| build_v6(leaves, v6))?,
-        })
+    /// Builds both tables from boundaries: each list is sorted, starts at address 0, and holds ids of sets. `slots`: the final slot
+    /// of each set, by its id.
+    pub fn build(v4: &[Boundary<u32>], v6: &[Boundary<u128>], slots: &[Slot]) -> Result<Self, TableFull> {
+        Ok(Self { v4: build_v4(Leaves::new("IPv4", slots), v4)?, v6: build_v6(Leaves::new("IPv6", slots), v6)? })
     }
 
     /// What both tables take in the kernel, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.v4.bytes() + self.v6.bytes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Budget;
-
-    #[test]
-    fn a_small_machine_gives_tables_little_and_a_large_one_no_more_than_they_can_use() {
-        let megabytes = [64, 128, 512, 1024, 2048, 65_536].map(|memory| Budget::of_machine(memory << 20).0 >> 20);
-        assert_eq!(megabytes, [1, 2, 8, 16, 19, 19]);
-        assert_eq!(Budget::of_machine(u64::MAX), Budget::MOST);
     }
 }

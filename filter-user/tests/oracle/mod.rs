@@ -7,7 +7,6 @@ use filter_common::decide::{Direction, Reason, decide};
 use filter_common::packet::{Layer, Meta};
 use weir::prefix::Address;
 use weir::ruleset::compile::CompileError;
-use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Scope, Sets, compile};
 
 /// An inclusive range, as listed: it may overlap others of the same list.
@@ -29,7 +28,6 @@ pub(crate) struct Stating {
     pub(crate) rules: Vec<Stated>,
     pub(crate) guard_v4: Vec<Range<u32>>,
     pub(crate) guard_v6: Vec<Range<u128>>,
-    pub(crate) budget: Budget,
 }
 
 /// The devices there are, and the indices the kernel gave them.
@@ -142,7 +140,7 @@ impl Stating {
         let rules: Vec<_> = self.rules.iter().enumerate().map(rule).collect();
         let guard = Guard { v4: self.guard_v4.iter().copied().collect(), v6: self.guard_v6.iter().copied().collect() };
         let devices: BTreeMap<String, u32> = DEVICES.iter().map(|&(name, index)| (name.into(), index)).collect();
-        compile(&rules, &guard, sets, &devices, self.budget)
+        compile(&rules, &guard, sets, &devices)
     }
 
     /// What one direction's address asks for, and the rules that say so, and all rules that speak.

@@ -9,7 +9,6 @@ use weir::datapath::publish::{Datapath, Wanted};
 use weir::network;
 use weir::process::RunDir;
 use weir::report;
-use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Scope, Sets, compile};
 use weir_tests::frame::{Frame, frame};
 use weir_tests::lab::{DEADLINE, MAC_LAN, MAC_ROUTER_LAN, MAC_ROUTER_WAN, MAC_WAN};
@@ -44,8 +43,7 @@ impl<'n> Filter<'n> {
                 egress,
             };
             let wanted: Vec<Wanted> = devices.iter().map(wanted).collect();
-            let ruleset =
-                compile(&rules, &Guard::default(), &mut sets, &network::indices().unwrap(), Budget::MOST).unwrap();
+            let ruleset = compile(&rules, &Guard::default(), &mut sets, &network::indices().unwrap()).unwrap();
             let staged = datapath.stage(&ruleset, &wanted).unwrap();
             let refusals = datapath.publish(staged, &wanted).unwrap();
             assert!(refusals.is_empty(), "{refusals:?}");

@@ -14,7 +14,6 @@ use weir::datapath::publish::{Datapath, Wanted};
 use weir::network;
 use weir::process::RunDir;
 use weir::ruleset::parts::Copies;
-use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Ruleset, Sets, compile, resolve};
 use weir_tests::lab::{CONTROL_V4, DEADLINE, LISTED_V4, MAC_LAN, Path};
 use weir_tests::netns::{Netns, veth};
@@ -43,7 +42,7 @@ impl Library {
     fn compile(&mut self, rules: &str) -> Ruleset {
         let config = Config::parse(File::new("test.toml"), rules.as_bytes(), Catalog::embedded()).unwrap();
         let rules = resolve(&config, &Copies::new()).unwrap().rules();
-        compile(&rules, &Guard::default(), &mut self.sets, &BTreeMap::new(), Budget::MOST).unwrap()
+        compile(&rules, &Guard::default(), &mut self.sets, &BTreeMap::new()).unwrap()
     }
 
     fn publish(&mut self, ruleset: &Ruleset, wanted: &[Wanted]) {

@@ -48,7 +48,7 @@ pub(crate) struct Document {
     /// The directory that the document and its plots are written to
     #[arg(long)]
     pub(crate) into: Option<PathBuf>,
-    /// Fail where a goal is missed
+    /// Fail where a goal is missed, or, of a whole run, was not measured
     #[arg(long)]
     pub(crate) assert: bool,
 }

@@ -222,7 +222,7 @@ mod tests {
             Absent { candidate: "nft".into(), section: "path".into(), label: "all".into(), why: "too slow".into() };
         let groups = vec![group(100, "100"), group(1000, "1k")];
         let run = Run { groups, absent: vec![absent], repeated: 2, disturbed: 0 };
-        Results { machine: vec![("CPU".into(), "one | two".into())], quick: false, runs: vec![run] }
+        Results { machine: vec![("CPU".into(), "one | two".into())], quick: false, whole: true, runs: vec![run] }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Section *lookup*: one question to a table, without packets. Both tables are asked the same keys and must answer the same.
 
 use weir::prefix::{Address, Prefixes};
-use weir::ruleset::table::Budget;
 use weir_tests::frame::Xorshift;
 use weir_tests::internet::{self, Prefix};
 use weir_tests::keys::{anywhere_v4, anywhere_v6, inside_v4, inside_v6};
@@ -17,8 +16,6 @@ pub(crate) const SECTION: Section = Section { name: "lookup", measure, preface: 
 
 /// Candidates.
 pub(crate) const WEIR: &str = "weir";
-/// weir's tables built for [`SMALL`].
-pub(crate) const WEIR_SMALL: &str = "weir, small budget";
 pub(crate) const LPM: &str = "LPM_TRIE";
 const LOOP: &str = "the loop, subtracted above";
 /// What is told of weir's tables beside their time.
@@ -32,11 +29,9 @@ const PREFACE: &str = "Nanoseconds for one lookup in a loop inside of a BPF prog
 Prefixes are a random sample of the Internet's table, with a set for each origin AS, so that neighbours do not merge. Each \
 round asks 2^17 of 2^20 keys in random order. Hits are addresses of random prefixes; misses are addresses outside of all of \
 them; Zipf is a router's traffic: nine in ten keys are of 256 hot addresses, by rank, the rest is anywhere, and half of all are \
-listed. At all prefixes weir's tables for a small budget, 4 MB, are asked the same. \"One after the other\" is the time until an answer is there: each key waits for the answer before it; elsewhere the \
+listed. \"One after the other\" is the time until an answer is there: each key waits for the answer before it; elsewhere the \
 CPU works on more than one lookup at a time. The sums of the answers of both tables are compared in each round.\n";
 
-/// What a small router has for a table.
-const SMALL: Budget = Budget(4_000_000);
 /// Keys in all, and those of one round.
 const KEYS: usize = 1 << 20;
 const ROUND: usize = 1 << 17;
@@ -84,12 +79,10 @@ fn measure(effort: &Effort, run: &mut Run) {
         let label = label(size, all.len());
         let sample = internet::sample(all, size, 1);
         let rows = Prefixes { v4: internet::rows(&sample), v6: Vec::new() };
-        let ([ruleset, small], ids) = internet::compiled_within(&rows, [Budget::MOST, SMALL]);
+        let (ruleset, ids) = internet::compiled(&rows);
         let bench = Bench::load(&ruleset.tables, (&sample, &[]), &ids, (KEYS / GROUP, 1));
-        let small = (label == "all")
-            .then(|| (Bench::load(&small.tables, (&[], &[]), &ids, (KEYS / GROUP, 1)), small.tables.v4.bytes()));
         let bytes = ruleset.tables.v4.bytes();
-        family(effort, run, &V4, Table { bench, bytes, small, prefixes: &sample, label });
+        family(effort, run, &V4, Table { bench, bytes, prefixes: &sample, label });
     }
     for &size in v6 {
         let all = internet::prefixes_v6(&table().v6);
@@ -98,7 +91,7 @@ fn measure(effort: &Effort, run: &mut Run) {
         let (ruleset, ids) = internet::compiled(&Prefixes { v4: Vec::new(), v6: internet::rows(&sample) });
         let bench = Bench::load(&ruleset.tables, (&[], &sample), &ids, (1, KEYS / GROUP));
         let bytes = ruleset.tables.v6.bytes();
-        family(effort, run, &V6, Table { bench, bytes, small: None, prefixes: &sample, label });
+        family(effort, run, &V6, Table { bench, bytes, prefixes: &sample, label });
     }
 }
 
@@ -106,8 +99,6 @@ fn measure(effort: &Effort, run: &mut Run) {
 struct Table<'p, A> {
     bench: Bench,
     bytes: usize,
-    /// The same prefixes in tables for [`SMALL`], and the bytes that those take: asked for hits.
-    small: Option<(Bench, usize)>,
     prefixes: &'p [Prefix<A>],
     label: String,
 }
@@ -128,9 +119,6 @@ fn family<A: Address>(effort: &Effort, run: &mut Run, family: &Family<A>, mut ta
     let zipf = zipf(&mut random, either);
     for (mix, keys) in [("hits", hits), ("misses", misses), ("Zipf", zipf)] {
         (family.aim)(&mut table.bench, &keys);
-        if let Some((small, _)) = &mut table.small {
-            (family.aim)(small, &keys);
-        }
         for (form, programs) in [("", family.programs), (", one after the other", family.dependent)] {
             let workload = format!("{}, {mix}{form}", family.name);
             one(effort, run, &mut table, programs, workload, mix == "misses");
@@ -147,34 +135,22 @@ fn one<A>(
     workload: String,
     misses: bool,
 ) {
-    let [_, weir, _] = programs;
-    let Table { bench, small, .. } = table;
-    let (mut small, small_bytes) = small.as_mut().map(|(small, bytes)| (small, *bytes)).unzip();
-    let candidates = programs.len() + usize::from(small.is_some());
-    let mut sums = vec![[0; 4]; effort.rounds];
-    let rounds = measure::in_turns(effort, candidates, |round, turn| {
+    let bench = &mut table.bench;
+    let mut sums = vec![[0; 3]; effort.rounds];
+    let rounds = measure::in_turns(effort, programs.len(), |round, turn| {
         let from = round * ROUND % KEYS / GROUP;
-        let (time, sum) = measure::on_cpu(effort.cpu, || match (programs.get(turn), &mut small) {
-            (None, Some(small)) => small.run(weir, from, ROUND / GROUP),
-            (program, _) => bench.run(program.expect("there is one for each turn"), from, ROUND / GROUP),
-        });
+        let (time, sum) = measure::on_cpu(effort.cpu, || bench.run(programs[turn], from, ROUND / GROUP));
         sums[round][turn] = sum;
         time.as_nanos() as f64 / GROUP as f64
     });
-    for [_, weir, trie, small] in sums {
+    for [_, weir, trie] in sums {
         assert_eq!(weir, trie, "{workload}: the sums of weir's answers and of LPM_TRIE's");
         assert_eq!(weir == 0, misses, "{workload}: the sum of the answers is {weir}");
-        assert!(candidates == programs.len() || small == weir, "{workload}: the sums of weir's small and large tables");
     }
     let mut samples = rounds.samples.into_iter();
     let [null, weir, trie] = std::array::from_fn(|_| samples.next().expect("one for each program"));
     let net = |samples: &[f64]| stats::differences(samples, &null);
     let once = [(BYTES.to_owned(), table.bytes as f64)].into();
-    let small = samples.next().zip(small_bytes).map(|(samples, bytes)| Series {
-        name: WEIR_SMALL.into(),
-        samples: net(&samples),
-        once: [(BYTES.to_owned(), bytes as f64)].into(),
-    });
     let series = vec![
         Series { name: WEIR.into(), samples: net(&weir), once },
         Series { name: LPM.into(), samples: net(&trie), ..Series::default() },
@@ -187,7 +163,7 @@ fn one<A>(
         label: table.label.clone(),
         unit: "ns".into(),
         base: WEIR.into(),
-        series: series.into_iter().chain(small).collect(),
+        series,
     };
     group.say();
     run.add(group, rounds.repeated, rounds.disturbed);

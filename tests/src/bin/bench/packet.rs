@@ -10,7 +10,6 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use filter_common::packet::Layer;
 use weir::datapath::object::{Capacity, Detail, Object, Options};
 use weir::prefix::{Address, Prefixes};
-use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Sets, compile};
 use weir_tests::frame::{Frame, TPID_8021AD, frame};
 use weir_tests::internet::{self, Prefix};
@@ -150,8 +149,7 @@ fn measure(effort: &Effort, run: &mut Run) {
 /// weir's object with one rule.
 fn weir(listed: &Prefixes, detail: Detail) -> Object {
     let ruleset =
-        compile(&internet::one_rule(listed), &Guard::default(), &mut Sets::default(), &BTreeMap::new(), Budget::MOST)
-            .unwrap();
+        compile(&internet::one_rule(listed), &Guard::default(), &mut Sets::default(), &BTreeMap::new()).unwrap();
     let sets = u32::try_from(ruleset.actions.len()).unwrap();
     let capacity = Capacity { ports: 4, sets };
     Object::load(&ruleset, &Options { ports: &[], capacity, pins: None, detail, trace: false, record: false }).unwrap()

@@ -13,6 +13,9 @@ pub(crate) struct Results {
     pub(crate) machine: Vec<(String, String)>,
     /// Few rounds: figures are not to be quoted.
     pub(crate) quick: bool,
+    /// All sections were measured, at all sizes.
+    #[serde(default)]
+    pub(crate) whole: bool,
     pub(crate) runs: Vec<Run>,
 }
 

@@ -8,7 +8,6 @@ use weir::datapath::attach::{AttachKind, Attached};
 use weir::datapath::object::{Capacity, Detail, Object, Options};
 use weir::network;
 use weir::prefix::AddressSet;
-use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Ruleset, Scope, Sets, compile};
 use weir_tests::weir::Weir;
 
@@ -61,5 +60,5 @@ pub(super) fn ruleset(list: &List) -> Ruleset {
     let identity = RuleIdentity { name: "listed".into(), action: RuleAction::Block, direction: RuleDirection::Both };
     let v4 = list.ranges.iter().copied().collect();
     let rule = Rule { identity, v4, v6: AddressSet::default(), scope: Scope::default() };
-    compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::new(), Budget::MOST).unwrap()
+    compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::new()).unwrap()
 }

@@ -14,7 +14,6 @@ use weir::datapath::publish::{Datapath, Wanted};
 use weir::network;
 use weir::prefix::Address;
 use weir::process::RunDir;
-use weir::ruleset::table::Budget;
 use weir::ruleset::{Guard, Sets, compile};
 use weir_tests::internet::{self, Prefix};
 use weir_tests::programs::{self, program};
@@ -97,7 +96,7 @@ impl Filter for Weir<'_> {
             let wanted = [Wanted { device, kinds: vec![AttachKind::XdpNative], egress: false }];
             let begun = Instant::now();
             let rules = internet::one_rule(&lists.rows);
-            let ruleset = compile(&rules, &Guard::default(), sets, &BTreeMap::new(), Budget::MOST);
+            let ruleset = compile(&rules, &Guard::default(), sets, &BTreeMap::new());
             let ruleset = ruleset.map_err(|error| error.to_string())?;
             let staged = datapath.stage(&ruleset, &wanted).map_err(|error| error.to_string())?;
             let swap = Instant::now();
