@@ -33,7 +33,7 @@ pub mod map {
     pub const HITS: &str = "HITS";
     /// Per-CPU array by port: [`Seen`](super::Seen).
     pub const SEEN: &str = "SEEN";
-    /// Per-CPU array by [`ClientKey::choices`](super::ClientKey::choices): [`Bucket`](super::Bucket).
+    /// Per-CPU array of [`Buckets`](super::Buckets), which are numbered as [`ClientKey::choices`](super::ClientKey::choices) says.
     pub const CLIENTS: &str = "CLIENTS";
     /// Ring buffer of [`Event`](super::Event)s.
     pub const EVENTS: &str = "EVENTS";
@@ -56,10 +56,12 @@ pub mod global {
     pub const EVENT_INTERVAL: &str = "EVENT_INTERVAL";
     /// `u64`: how many nanoseconds' worth of events may come at once.
     pub const EVENT_BURST: &str = "EVENT_BURST";
-    /// `u32`: 1 logs every decision.
-    pub const TRACE: &str = "TRACE";
-    /// `u32`: 1 writes every decision to [`LAST`](super::map::LAST).
-    pub const RECORD: &str = "RECORD";
+    /// `u32`: what is told of every decision: [`WATCH_TRACE`], [`WATCH_RECORD`], their sum, or 0 for nothing.
+    pub const WATCH: &str = "WATCH";
+    /// It is logged.
+    pub const WATCH_TRACE: u32 = 1;
+    /// It is written to [`LAST`](super::map::LAST).
+    pub const WATCH_RECORD: u32 = 2;
 }
 
 /// Declares a map value: plain, without padding, valid for any bytes (the derives prove it), and accepted by aya.
@@ -151,6 +153,10 @@ map_value! {
         pub bytes: u64,
         /// The latest listed packet: the program's scratch memory.
         pub hit: Hit,
+        /// Nothing is reported before this time: so long leaves [`Meter::event_due`] no room. Saves a look at it.
+        pub quiet: u64,
+        /// Events that were over the rate.
+        pub suppressed: u64,
     }
 }
 
@@ -247,6 +253,11 @@ map_value! {
     }
 }
 
+/// Buckets in an element of the table of clients: few elements, whose addresses are in the cache.
+pub const BUCKETS: usize = 16;
+/// An element of the table of clients.
+pub type Buckets = [Bucket; BUCKETS];
+
 map_value! {
     /// What one CPU may still report, and what it did not.
     pub struct Meter {
@@ -256,8 +267,6 @@ map_value! {
         pub client_due: u64,
         /// Events reported.
         pub reported: u64,
-        /// Events that were over the rate.
-        pub suppressed: u64,
         /// Events that found the ring buffer full.
         pub lost: u64,
         /// Clients that got a place.

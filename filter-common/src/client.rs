@@ -5,7 +5,7 @@
 //! or that of whoever was not seen for the longest time (Azar, Broder, Karlin, Upfal: "Balanced allocations", 1994: with two
 //! choices buckets fill evenly).
 
-use crate::abi::{Bucket, Client, ClientKey, Count};
+use crate::abi::{BUCKETS, Bucket, Client, ClientKey, Count};
 
 /// Packets of a client that count for its place: a mask.
 const MOST: u64 = 127;
@@ -15,10 +15,11 @@ pub const PLACES: usize = 4;
 /// is in the first place that is looked at, and the CPU foresees it.
 const CROWD: u64 = 1;
 
-/// Buckets for `clients` clients. Half as many places more as there are clients: then two choices find a free one.
+/// Buckets for `clients` clients: whole elements of the map. Half as many places more as there are clients: then two choices find a
+/// free one.
 #[must_use]
 pub const fn buckets(clients: u32) -> u32 {
-    (clients as u64 * 3).div_ceil(2 * PLACES as u64) as u32
+    (clients as u64 * 3).div_ceil(2 * PLACES as u64).next_multiple_of(BUCKETS as u64) as u32
 }
 
 impl ClientKey {
@@ -26,11 +27,11 @@ impl ClientKey {
     #[must_use]
     #[inline(always)]
     pub const fn choices(&self, buckets: u32) -> Choices {
-        // Multiplicative hashing (Knuth, TAOCP 6.4): odd numbers near 2^64 times an irrational.
-        let mixed = self.low.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            ^ self.high.wrapping_mul(0xc2b2_ae3d_27d4_eb4f)
-            ^ self.met.wrapping_mul(0x1656_67b1_9e37_79f9);
-        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        // Multiplicative hashing (Knuth, TAOCP 6.4): odd numbers near 2^64 times an irrational. Of an IPv6 network's number the
+        // lower half tells its /64s apart.
+        let address = self.low ^ self.high << 32;
+        let mixed =
+            address.wrapping_add(self.met.wrapping_mul(0x1656_67b1_9e37_79f9)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let (high, low) = ((mixed >> 32) as u32, mixed as u32);
         Choices { first: scaled(high, buckets), second: scaled(low, buckets), place: low as usize % PLACES }
     }
@@ -318,7 +319,7 @@ mod tests {
             assert!(used.iter().all(|&times| times > mean / 2 && times < 2 * mean), "{count}: {used:?}");
         }
         assert!(begins.iter().all(|&times| times.abs_diff(10_000) < 500), "{begins:?}");
-        assert_eq!([0, 1, 1024].map(buckets), [0, 1, 384]);
+        assert_eq!([0, 1, 1024].map(buckets), [0, 16, 384]);
         assert_eq!(buckets(1 << 20), 393_216);
     }
 }

@@ -118,12 +118,16 @@ fn filter<C: EbpfContext + Bounds, const ETHERNET: bool, const EGRESS: bool>(
     let decision = judge(frame, packet, meta, &Maps);
     if decision.reason as u32 != Reason::Unlisted as u32 {
         maps::count::<_, EGRESS>(seen, &decision, frame, packet, port, length);
-    } else {
+    }
+    if !maps::watched() {
+        return decision.verdict();
+    }
+    if decision.reason as u32 == Reason::Unlisted as u32 {
         maps::note(seen);
     }
     maps::record(seen);
     trace!(context, frame, meta.layer, seen.hit);
-    maps::verdict(seen, &decision)
+    maps::verdict(seen)
 }
 
 #[inline(always)]

@@ -8,7 +8,9 @@ use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_map;
-use filter_common::abi::{Bucket, ClientKey, Count, Event, Hit, Hits, LastDecision, Meter, Ports, Seen, SetActions};
+use filter_common::abi::{
+    BUCKETS, Bucket, Buckets, ClientKey, Count, Event, Hit, Hits, LastDecision, Meter, Ports, Seen, SetActions, global,
+};
 use filter_common::client::{Choices, Offer, PLACES};
 use filter_common::decide::{Decision, Reason, Ruleset, Verdict};
 use filter_common::frame::Frame;
@@ -38,7 +40,7 @@ pub(crate) static HITS: PerCpuArray<Hits, 1> = PerCpuArray::new();
 #[btf_map]
 static SEEN: PerCpuArray<Seen, 1> = PerCpuArray::new();
 #[btf_map]
-static CLIENTS: PerCpuArray<Bucket, 1> = PerCpuArray::new();
+static CLIENTS: PerCpuArray<Buckets, 1> = PerCpuArray::new();
 #[btf_map]
 static EVENTS: RingBuf<Event, 4096> = RingBuf::new();
 #[btf_map]
@@ -91,11 +93,7 @@ static PORT_CAPACITY: Global<u32> = Global::new(1);
 #[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
-static TRACE: Global<u32> = Global::new(0);
-#[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
-// SAFETY: no other symbol of the object has this name.
-#[unsafe(no_mangle)]
-static RECORD: Global<u32> = Global::new(0);
+static WATCH: Global<u32> = Global::new(0);
 #[expect(unsafe_code, reason = "the loader finds constants by their symbol")]
 // SAFETY: no other symbol of the object has this name.
 #[unsafe(no_mangle)]
@@ -218,25 +216,22 @@ pub(crate) fn count<F: Frame + ?Sized, const EGRESS: bool>(
 ) {
     seen.hit.key = decision.key(port);
     (seen.hit.reason, seen.hit.length) = (decision.reason as u32, bytes as u32);
-    count_hit::<F, EGRESS>(black_box(&seen.hit), frame, packet.network);
+    count_hit::<F, EGRESS>(seen, frame, packet.network);
 }
 
-/// Notes that a packet is in no list, for whoever records or logs all decisions; elsewhere the verifier removes the code.
+/// Notes that a packet is in no list, for whoever records or logs all decisions.
 #[inline(always)]
 pub(crate) fn note(seen: &mut Seen) {
-    if TRACE.load() | RECORD.load() == 0 {
-        return;
-    }
     // LLVM must not know that it is zero: it would call `memset`, which 32-bit JITs cannot.
     let nothing = black_box(0);
     seen.hit.key = ClientKey { high: nothing, low: nothing, met: nothing };
     seen.hit.reason = Reason::Unlisted as u32;
 }
 
-/// Writes down what was decided, where the object was loaded for it; elsewhere the verifier removes the code.
+/// Writes down what was decided, where the object was loaded for it.
 #[inline(always)]
 pub(crate) fn record(seen: &Seen) {
-    if RECORD.load() == 0 {
+    if WATCH.load() & global::WATCH_RECORD == 0 {
         return;
     }
     if let Some(last) = LAST.get_ptr_mut(0) {
@@ -249,8 +244,8 @@ pub(crate) fn record(seen: &Seen) {
 }
 
 #[inline(always)]
-fn count_hit<F: Frame + ?Sized, const EGRESS: bool>(hit: &Hit, frame: &F, network: usize) {
-    let now = now();
+fn count_hit<F: Frame + ?Sized, const EGRESS: bool>(seen: &mut Seen, frame: &F, network: usize) {
+    let (now, hit) = (now(), black_box(&seen.hit));
     let place = hit.key.set() * PORT_CAPACITY.load() + hit.key.port();
     if let Some(hits) = HITS.get_ptr_mut(place) {
         #[expect(unsafe_code, reason = "a counter is written in place")]
@@ -259,22 +254,27 @@ fn count_hit<F: Frame + ?Sized, const EGRESS: bool>(hit: &Hit, frame: &F, networ
         add(&mut hits.counts[Hits::index(hit.key.direction(), hit.key.v6())], hit);
         hits.last = now;
     }
-    if let Some(meter) = METERS.get_ptr_mut(0) {
-        #[expect(unsafe_code, reason = "a counter is written in place")]
-        // SAFETY: as in `see`.
-        let meter = unsafe { &mut *meter };
-        if CLIENT_BUCKETS.load() != 0 && hit.is_final(EGRESS) {
-            count_client(hit, meter, now);
-        }
-        if EVENT_INTERVAL.load() != 0 && hit.is_reported(EGRESS) {
-            report(hit, frame, network, meter, now);
-        }
+    if CLIENT_BUCKETS.load() != 0 && hit.is_final(EGRESS) {
+        count_client(hit, now);
     }
+    if hit.is_reported(EGRESS) {
+        report(seen, frame, network, now);
+    }
+}
+
+/// What this CPU may still report. Not asked for where nothing is to be reported: most packets are of clients that have a place,
+/// and over the rate of events.
+#[inline(always)]
+fn meter() -> Option<&'static mut Meter> {
+    let meter = METERS.get_ptr_mut(0)?;
+    #[expect(unsafe_code, reason = "a counter is written in place")]
+    // SAFETY: as in `see`; callers hold one at a time.
+    Some(unsafe { &mut *meter })
 }
 
 /// Counts a packet for its client, which gets a place where it has none.
 #[inline(always)]
-fn count_client(hit: &Hit, meter: &mut Meter, now: u64) {
+fn count_client(hit: &Hit, now: u64) {
     let key = &hit.key;
     let Choices { first, second, place } = key.choices(CLIENT_BUCKETS.load());
     for choice in [first, second] {
@@ -286,7 +286,7 @@ fn count_client(hit: &Hit, meter: &mut Meter, now: u64) {
     }
     let (Some(one), Some(other)) = (offer(first, place), offer(second, place)) else { return };
     let (choice, offer) = if one.beats(&other) { (first, one) } else { (second, other) };
-    let Some(bucket) = bucket(choice) else { return };
+    let (Some(bucket), Some(meter)) = (bucket(choice), meter()) else { return };
     // A free place costs nobody anything.
     if offer.last == 0 || meter::admits(&mut meter.client_due, now, meter::CLIENT_INTERVAL, meter::CLIENT_BURST) {
         meter.placed += 1;
@@ -305,21 +305,30 @@ fn offer(number: u32, from: usize) -> Option<Offer> {
 
 #[inline(always)]
 fn bucket(number: u32) -> Option<&'static mut Bucket> {
-    let bucket = CLIENTS.get_ptr_mut(number)?;
+    let buckets = CLIENTS.get_ptr_mut(number / BUCKETS as u32)?;
     #[expect(unsafe_code, reason = "a counter is written in place")]
     // SAFETY: as in `see`; callers hold one bucket at a time.
-    Some(unsafe { &mut *bucket })
+    Some(unsafe { &mut (*buckets)[number as usize % BUCKETS] })
 }
 
 /// Reports a packet, unless too many are.
 #[inline(always)]
-fn report<F: Frame + ?Sized>(hit: &Hit, frame: &F, network: usize, meter: &mut Meter, now: u64) {
+fn report<F: Frame + ?Sized>(seen: &mut Seen, frame: &F, network: usize, now: u64) {
+    if now < seen.quiet {
+        seen.suppressed += 1;
+        return;
+    }
+    if EVENT_INTERVAL.load() == 0 {
+        return;
+    }
+    let Some(meter) = meter() else { return };
     if !meter::admits(&mut meter.event_due, now, EVENT_INTERVAL.load(), EVENT_BURST.load()) {
-        meter.suppressed += 1;
+        seen.quiet = meter.event_due - EVENT_BURST.load();
+        seen.suppressed += 1;
         return;
     }
     // Nobody is woken: user space looks several times a second.
-    match EVENTS.output(Event::new(frame, hit, network, precise_now()), BPF_RB_NO_WAKEUP.into()) {
+    match EVENTS.output(Event::new(frame, &seen.hit, network, precise_now()), BPF_RB_NO_WAKEUP.into()) {
         Ok(()) => meter.reported += 1,
         Err(_) => meter.lost += 1,
     }
@@ -350,18 +359,21 @@ fn precise_now() -> u64 {
     }
 }
 
-/// What is to become of the packet. Where it was logged, the verdict is read back, so that the verifier walks the long way through
-/// the log once and not for each verdict.
+/// What is to become of a watched packet. It is read back, so that the verifier walks the long way through the log once and not
+/// for each verdict.
 #[inline(always)]
-pub(crate) fn verdict(seen: &Seen, decision: &Decision) -> Verdict {
-    if !traces() {
-        return decision.verdict();
-    }
+pub(crate) fn verdict(seen: &Seen) -> Verdict {
     if reread(&seen.hit.reason) == Reason::Blocked as u32 { Verdict::Drop } else { Verdict::Pass }
+}
+
+/// True where every decision is to be told of; elsewhere the verifier removes what tells.
+#[inline(always)]
+pub(crate) fn watched() -> bool {
+    WATCH.load() != 0
 }
 
 /// True where every decision is to be logged.
 #[inline(always)]
 pub(crate) fn traces() -> bool {
-    TRACE.load() != 0
+    WATCH.load() & global::WATCH_TRACE != 0
 }

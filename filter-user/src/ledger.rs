@@ -66,7 +66,7 @@ pub struct Traffic {
 }
 
 impl From<Seen> for Traffic {
-    fn from(Seen { packets, bytes, hit: _ }: Seen) -> Self {
+    fn from(Seen { packets, bytes, .. }: Seen) -> Self {
         Self { packets, bytes }
     }
 }

@@ -80,6 +80,11 @@ impl Enforcement {
         self.datapath.meter().unwrap_or_default()
     }
 
+    /// Events that were over the rate; nothing where it cannot be read.
+    pub(super) fn suppressed(&self) -> u64 {
+        self.datapath.suppressed().unwrap_or_default()
+    }
+
     /// Everything counted so far.
     pub(super) fn reading(&self) -> anyhow::Result<Reading> {
         Ok(self.read()?.0)

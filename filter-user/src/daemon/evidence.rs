@@ -174,7 +174,7 @@ impl Evidence {
         let meter = enforcement.meter();
         Tallied {
             reported: meter.reported,
-            suppressed: meter.suppressed,
+            suppressed: enforcement.suppressed(),
             lost: meter.lost.saturating_add(self.sinks.lost()),
         }
     }

@@ -84,6 +84,7 @@ impl Counters {
                 *sum += packets;
             }
             total.bytes += seen.bytes;
+            total.suppressed += seen.suppressed;
         }
         Ok(())
     }

@@ -7,12 +7,12 @@ use super::object::{LoadError, Object};
 use crate::ledger::Clients;
 use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::util::nr_cpus;
-use filter_common::abi::{Bucket, Event, Meter, map};
+use filter_common::abi::{BUCKETS, Buckets, Event, Meter, map};
 use filter_common::client::PLACES;
 
 /// The maps.
 pub(super) struct Details {
-    clients: PerCpuArray<MapData, Bucket>,
+    clients: PerCpuArray<MapData, Buckets>,
     meters: PerCpuArray<MapData, Meter>,
     events: RingBuf<MapData>,
 }
@@ -47,7 +47,7 @@ impl Details {
     /// Places for clients, of all CPUs together.
     pub(super) fn places(&self) -> u64 {
         let cpus = nr_cpus().unwrap_or(1);
-        u64::from(self.clients.len()) * (PLACES * cpus) as u64
+        u64::from(self.clients.len()) * (BUCKETS * PLACES * cpus) as u64
     }
 
     /// All clients that have a place, on each CPU: which of those that had it, and its packets. Clients whose place changes
@@ -56,14 +56,14 @@ impl Details {
         let mut all = Clients::new();
         for number in 0..self.clients.len() {
             let first = self.clients.get(&number, 0)?;
-            if first.iter().all(|bucket| bucket.places.iter().all(|client| client.serial == 0)) {
+            let places = |buckets: &Buckets| buckets.map(|bucket| bucket.places).into_iter().flatten();
+            if first.iter().flat_map(places).all(|client| client.serial == 0) {
                 continue;
             }
             let second = self.clients.get(&number, 0)?;
             for ((cpu, before), after) in (0..).zip(first.iter()).zip(second.iter()) {
-                let places = before.places.iter().zip(&after.places);
-                all.extend(places.filter_map(|(before, after)| {
-                    let count = before.agreed(after)?;
+                all.extend(places(before).zip(places(after)).filter_map(|(before, after)| {
+                    let count = before.agreed(&after)?;
                     Some(((cpu, before.key), (before.serial, count.into())))
                 }));
             }
@@ -76,7 +76,6 @@ impl Details {
         let mut total = Meter::default();
         for meter in self.meters.get(&0, 0)?.iter() {
             total.reported += meter.reported;
-            total.suppressed += meter.suppressed;
             total.lost += meter.lost;
             total.placed += meter.placed;
             total.crowded += meter.crowded;

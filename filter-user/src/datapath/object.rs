@@ -9,7 +9,7 @@ use std::time::Duration;
 use aya::maps::{Array, Map, MapError};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
-use filter_common::abi::{Ports, global, map};
+use filter_common::abi::{BUCKETS, Ports, global, map};
 use filter_common::client;
 use filter_common::packet::Layer;
 use nix::time::{ClockId, clock_gettime};
@@ -141,8 +141,8 @@ impl Object {
         let Ruleset { tables, scopes, .. } = ruleset;
         let last_index = options.ports.iter().map(|&(index, _)| index).max().unwrap_or(0);
         let elements = |count: usize| u32::try_from(count.max(1)).unwrap_or(u32::MAX);
-        let flag = |on: bool| u32::from(on);
-        let (trace, record) = (flag(options.trace), flag(options.record));
+        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+        let watch = flag(options.trace, global::WATCH_TRACE) | flag(options.record, global::WATCH_RECORD);
         let buckets = if options.detail.clients == 0 { 0 } else { client::buckets(options.detail.clients) };
         let (interval, burst) = options.detail.pace();
         let mut loader = EbpfLoader::new();
@@ -158,15 +158,14 @@ impl Object {
             .map_max_entries(map::PORTS, last_index.saturating_add(1))
             .map_max_entries(map::HITS, options.capacity.sets.saturating_mul(options.capacity.ports))
             .map_max_entries(map::SEEN, options.capacity.ports)
-            .map_max_entries(map::CLIENTS, buckets.max(1))
+            .map_max_entries(map::CLIENTS, (buckets / BUCKETS as u32).max(1))
             .map_max_entries(map::EVENTS, if options.pins.is_none() { PAGE } else { EVENT_BUFFER })
             .map_max_entries("AYA_LOGS", if options.trace { TRACE_BUFFER } else { PAGE })
             .override_global(global::PORT_CAPACITY, &options.capacity.ports, true)
             .override_global(global::CLIENT_BUCKETS, &buckets, true)
             .override_global(global::EVENT_INTERVAL, &interval, true)
             .override_global(global::EVENT_BURST, &burst, true)
-            .override_global(global::TRACE, &trace, true)
-            .override_global(global::RECORD, &record, true);
+            .override_global(global::WATCH, &watch, true);
         if let Some(pins) = options.pins {
             for name in PINNED {
                 loader.map_pin_path(name, Cow::Owned(pins.join(name)));

@@ -338,6 +338,12 @@ impl Datapath {
         self.details.as_ref().map_or(Ok(Meter::default()), Details::meter)
     }
 
+    /// Events that were over the rate.
+    pub fn suppressed(&self) -> Result<u64, MapError> {
+        let ports = self.counters.iter().map(|counters| counters.capacity().ports).max().unwrap_or(0);
+        (0..ports).try_fold(0, |sum, port| Ok(sum + self.seen(port)?.suppressed))
+    }
+
     /// Takes the events that came since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.details.as_mut().map_or(Vec::new(), Details::take_events)
