@@ -105,6 +105,9 @@ fn what_is_over_the_rate_is_counted_as_suppressed_and_everything_is_accounted_fo
     assert_eq!(told, suppressed);
     let drops = lines.iter().filter(|line| line["event_type"] == "drop").count() as u64;
     assert_eq!(drops, reported);
+    // Seconds have passed: there is room for more.
+    path.lan_socket().send(&listed);
+    wait_until(DEADLINE, "one more is reported", || weir.status()["events"]["reported"] == reported + 1);
 }
 
 #[test]
