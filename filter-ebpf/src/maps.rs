@@ -245,7 +245,7 @@ pub(crate) fn record(seen: &Seen) {
 
 #[inline(always)]
 fn count_hit<F: Frame + ?Sized, const EGRESS: bool>(seen: &mut Seen, frame: &F, network: usize) {
-    let (now, hit) = (now(), black_box(&seen.hit));
+    let (now, hit) = (now(), &seen.hit);
     let place = hit.key.set() * PORT_CAPACITY.load() + hit.key.port();
     if let Some(hits) = HITS.get_ptr_mut(place) {
         #[expect(unsafe_code, reason = "a counter is written in place")]

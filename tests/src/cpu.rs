@@ -22,7 +22,8 @@ pub fn leave(cpu: usize) {
     }
 }
 
-fn stay(cpus: &[usize]) {
+/// Keeps the calling thread on these CPUs.
+pub fn stay(cpus: &[usize]) {
     let mut set = CpuSet::new();
     for &cpu in cpus {
         set.set(cpu).unwrap();
