@@ -203,8 +203,6 @@ fn reread(word: &u32) -> u32 {
 }
 
 /// Counts a listed packet of `bytes` bytes: for its set, for its client, and as an event.
-///
-/// It is read back from memory, as above.
 #[inline(always)]
 pub(crate) fn count<F: Frame + ?Sized, const EGRESS: bool>(
     seen: &mut Seen,
