@@ -197,17 +197,20 @@ mod tests {
 
     #[test]
     fn as_many_clients_as_there_is_room_for_keep_their_places_and_every_packet() {
-        // Neighbours, as a network's clients are; and addresses far apart.
-        for spread in [1, 256, 0x0001_0001, 1 << 40] {
+        // Neighbours, as a network's clients are; addresses far apart; and one in each of many /64s, whose numbers differ at their end.
+        let nets = |client: u64| ClientKey::new([0x2001_0db8_0001_0000 + client, 1], 1, 1, 0, true);
+        let spread: [&dyn Fn(u64) -> ClientKey; 5] =
+            [&key, &|at| key(at * 256), &|at| key(at * 0x0001_0001), &|at| key(at << 40), &nets];
+        for (way, spread) in spread.into_iter().enumerate() {
             let (mut table, mut serial) = (table(1024), 0);
             for round in 1..=5 {
                 for client in 0..1024 {
-                    met(&mut table, &key(client * spread), &mut serial, round);
+                    met(&mut table, &spread(client), &mut serial, round);
                 }
             }
             let held = held(&table);
             let whole = held.values().filter(|count| **count == Count { packets: 5, bytes: 500 }).count();
-            assert!(whole >= 1020, "{whole} of 1024 at {spread}");
+            assert!(whole >= 1020, "{whole} of 1024, spread {way}");
         }
     }
 

@@ -62,7 +62,7 @@ impl NodeHead {
 }
 
 /// Words of a node before its slots.
-pub const NODE_HEAD: usize = 12;
+pub const NODE_HEAD: usize = core::mem::offset_of!(NodeHead, first) / 4;
 /// Words in a [`NodeHead`]: a node begins at a multiple of so many.
 pub const NODE_LINE: usize = size_of::<NodeHead>() / 4;
 

@@ -141,7 +141,7 @@ impl Object {
         let Ruleset { tables, scopes, .. } = ruleset;
         let last_index = options.ports.iter().map(|&(index, _)| index).max().unwrap_or(0);
         let elements = |count: usize| u32::try_from(count.max(1)).unwrap_or(u32::MAX);
-        let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+        let flag = |on: bool, value: u32| if on { value } else { 0 };
         let watch = flag(options.trace, global::WATCH_TRACE) | flag(options.record, global::WATCH_RECORD);
         let buckets = if options.detail.clients == 0 { 0 } else { client::buckets(options.detail.clients) };
         let (interval, burst) = options.detail.pace();

@@ -287,10 +287,10 @@ impl Datapath {
         self.attached.clear();
     }
 
-    /// Places for clients, of all CPUs together.
+    /// Places for clients, of all CPUs together. Where none are counted their map is there all the same.
     #[must_use]
     pub fn places(&self) -> u64 {
-        self.details.as_ref().map_or(0, Details::places)
+        self.details.as_ref().filter(|_| self.detail.clients != 0).map_or(0, Details::places)
     }
 
     /// The port of a device's ingress or egress, a fresh one at its first sight.

@@ -86,7 +86,7 @@ impl<'a> Leaves<'a> {
         Self { blocks: Vec::new(), free: BLOCK_STARTS, family, slots }
     }
 
-    /// The final slot of a set.
+    /// The final slot of a set. One that is not known to be blocked is only looked at for longer.
     fn of_set(&self, set: u32) -> Slot {
         self.slots.get(set as usize).copied().unwrap_or(Slot::of_set(set, false))
     }

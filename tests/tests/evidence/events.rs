@@ -139,6 +139,18 @@ fn no_event_is_reported_at_rate_0_and_a_reload_changes_the_rate() {
 }
 
 #[test]
+fn where_no_clients_are_counted_none_has_a_place_and_drops_are_counted_and_reported() {
+    let (path, scratch) = (Path::new(), Scratch::new());
+    let weir = start(&path, &scratch, "[counters]\nclients = 0\n");
+    let listed = frame().macs(MAC_LAN, MAC_ROUTER_LAN).ipv4(LAN_V4, LISTED_V4).udp(443).build();
+    path.lan_socket().send(&listed);
+    wait_until(DEADLINE, "it is counted", || weir.dropped().packets == 1);
+    let nothing = serde_json::json!({"room": 0, "held": 0, "evicted": 0, "crowded": 0});
+    assert_eq!(weir.status()["client_table"], nothing);
+    wait_until(DEADLINE, "it is reported", || lines(&scratch).len() == 1);
+}
+
+#[test]
 fn a_rule_was_last_met_when_it_was() {
     let (path, scratch) = (Path::new(), Scratch::new());
     let weir = start(&path, &scratch, "");
