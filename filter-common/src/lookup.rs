@@ -86,9 +86,9 @@ const WORDS_PER_UNIT: usize = UNIT_BYTES / 4;
 /// The id of the empty set: the address is in no rule.
 pub const UNLISTED: u32 = 0;
 /// The highest set id a slot can hold.
-pub const MAX_SET: u32 = Slot::VALUE;
+pub const MAX_SET: u32 = u32::MAX >> Slot::VALUE;
 /// Units of leaves that a slot can address: 64 MiB a family.
-pub const MAX_UNITS: usize = Slot::VALUE as usize + 1;
+pub const MAX_UNITS: usize = MAX_SET as usize + 1;
 
 /// Nodes below an IPv6 root, at most: five bytes of the high half follow the root's two; the last byte's 256 values
 /// always fit a chunk.
@@ -102,22 +102,23 @@ pub const SHIFT_LOW: u32 = 56;
 
 /// What stands for a range of addresses: a set id, or the place of a chunk or node that knows more.
 ///
-/// Bits 24-31: ranges in the chunk minus one, 0 for no chunk; bit 23: a node; bit 22: a wide chunk, or, where the slot is
-/// final, that packets to the set are dropped whatever their source is; bits 0-21: set id, or place of the chunk or node in
-/// units from the first block's start.
+/// Bits 10-31: set id, or place of the chunk or node in units from the first block's start; bit 9: a wide chunk, or, where
+/// the slot is final, that packets to the set are dropped whatever their source is; bit 8: a node; bits 0-7: ranges in the
+/// chunk minus one, 0 for no chunk. The place is on top, for then it takes one shift to know the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(pub u32);
 
 impl Slot {
-    const NODE: u32 = 1 << 23;
-    const WIDE: u32 = 1 << 22;
-    const BLOCKED: u32 = 1 << 22;
-    const VALUE: u32 = Self::WIDE - 1;
+    const VALUE: u32 = 10;
+    const WIDE: u32 = 1 << 9;
+    const BLOCKED: u32 = 1 << 9;
+    const NODE: u32 = 1 << 8;
+    const RANGES: u32 = (1 << 8) - 1;
 
     /// A final slot. `set` is at most [`MAX_SET`]; `blocked`: see [`Slot::is_blocked`].
     #[must_use]
     pub const fn of_set(set: u32, blocked: bool) -> Self {
-        Self(if blocked { Self::BLOCKED } else { 0 } | set & Self::VALUE)
+        Self(set << Self::VALUE | if blocked { Self::BLOCKED } else { 0 })
     }
 
     /// The set of a final slot.
@@ -137,7 +138,7 @@ impl Slot {
     /// A slot that points to a node at `unit`, below [`MAX_UNITS`].
     #[must_use]
     pub const fn node(unit: u32) -> Self {
-        Self(Self::NODE | (unit & Self::VALUE))
+        Self(unit << Self::VALUE | Self::NODE)
     }
 
     /// A slot that points to a chunk of `ranges` ranges, 2 to 256, at `unit`, below [`MAX_UNITS`]. `wide`: its first
@@ -145,7 +146,7 @@ impl Slot {
     #[must_use]
     pub const fn chunk(unit: u32, ranges: usize, wide: bool) -> Self {
         let width = if wide { Self::WIDE } else { 0 };
-        Self((((ranges - 1) as u32) << 24) | width | (unit & Self::VALUE))
+        Self(unit << Self::VALUE | width | (ranges - 1) as u32)
     }
 
     #[inline(always)]
@@ -160,18 +161,18 @@ impl Slot {
 
     #[inline(always)]
     const fn is_final(self) -> bool {
-        self.0 < Self::NODE
+        self.0 & (Self::NODE | Self::RANGES) == 0
     }
 
     /// Ranges in the chunk; 1 where the slot is no chunk.
     #[inline(always)]
     const fn ranges(self) -> usize {
-        (self.0 >> 24) as usize + 1
+        (self.0 & Self::RANGES) as usize + 1
     }
 
     #[inline(always)]
     const fn value(self) -> u32 {
-        self.0 & Self::VALUE
+        self.0 >> Self::VALUE
     }
 
     #[inline(always)]
@@ -236,13 +237,13 @@ fn child(block: &Block, node: Slot, byte: u64) -> Slot {
 }
 
 /// How many bits of a number below 2^15 are 1; BPF has no instruction for it. Four copies of the number bring each bit to a
-/// nibble of its own, and the second multiplication adds the nibbles up (Anderson: "Bit Twiddling Hacks", counting bits set in
-/// 14-bit words).
+/// nibble of its own, and the second multiplication adds the nibbles up in the highest one, which had none (Anderson: "Bit
+/// Twiddling Hacks", counting bits set in 14-bit words).
 #[inline(always)]
 const fn ones(number: u64) -> u64 {
-    const NIBBLES: u64 = 0x0111_1111_1111_1111;
+    const NIBBLES: u64 = 0x1111_1111_1111_1111;
     let spread = number.wrapping_mul(1 | 1 << 15 | 1 << 30 | 1 << 45) & NIBBLES;
-    spread.wrapping_mul(NIBBLES) >> 56 & 0xf
+    spread.wrapping_mul(NIBBLES) >> 60
 }
 
 /// Word `at` of a block. What is beyond the places where leaves may begin is never asked for: the builder keeps a chunk among

@@ -24,19 +24,21 @@ struct Shape {
     low_nodes: Vec<u32>,
 }
 
-const NODE: u32 = 1 << 23;
-const WIDE: u32 = 1 << 22;
+const PLACE: u32 = 10;
+const WIDE: u32 = 1 << 9;
+const NODE: u32 = 1 << 8;
+const RANGES: u32 = (1 << 8) - 1;
 const UNITS: usize = 64 * 1024 / UNIT_BYTES;
 const WORDS: usize = UNIT_BYTES / 4;
 
 /// Block and place in it, in units.
 fn place(slot: u32) -> (usize, usize) {
-    let unit = (slot & (WIDE - 1)) as usize;
+    let unit = (slot >> PLACE) as usize;
     (unit / UNITS, unit % UNITS)
 }
 
 const fn is_final(slot: u32) -> bool {
-    slot < NODE
+    slot & (NODE | RANGES) == 0
 }
 
 /// The slots of a node's runs: what follows its head. Its last byte tells where the last one is.
@@ -77,8 +79,8 @@ impl Shape {
     }
 
     fn chunk(&mut self, slot: u32) {
-        if slot >> 24 != 0 {
-            self.longest = self.longest.max((slot >> 24) + 1);
+        if slot & RANGES != 0 {
+            self.longest = self.longest.max((slot & RANGES) + 1);
         }
     }
 
@@ -97,7 +99,7 @@ impl Shape {
         let words = &table.blocks[block][unit * WORDS..];
         self.chunk(slot);
         self.wide += u32::from(slot & WIDE != 0);
-        let ranges = (slot >> 24) as usize + 1;
+        let ranges = (slot & RANGES) as usize + 1;
         if low {
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::results::{Group, Results, Run};
+use crate::results::{Results, Run};
 use crate::{lookup, packet, path, peers, update};
 
 /// Which figures are good.
@@ -22,6 +22,8 @@ pub(crate) struct Goal {
     pub(crate) target: Target,
     /// Its figure in a run that measured it.
     figure: Figure,
+    /// The same figure of [`path`]'s floor, weir's tables alone: what weir cannot be better than.
+    floor: Option<Figure>,
 }
 
 /// A goal, and its figure in each run that measured it.
@@ -29,22 +31,21 @@ pub(crate) struct Outcome {
     pub(crate) name: String,
     pub(crate) target: Target,
     pub(crate) figures: Vec<f64>,
+    /// Likewise of weir's tables alone.
+    pub(crate) floors: Vec<f64>,
 }
 
 fn goal(name: &str, target: Target, figure: impl Fn(&Run) -> Option<f64> + 'static) -> Goal {
-    Goal { name: name.into(), target, figure: Box::new(figure) }
+    Goal { name: name.into(), target, figure: Box::new(figure), floor: None }
 }
 
-/// A goal of the path: of one workload at one size.
-fn on_path(
-    name: &str,
-    target: Target,
-    workload: &'static str,
-    label: &'static str,
-    figure: fn(&Group) -> Option<f64>,
-) -> Goal {
+/// A goal of the path: how many times more `peer` takes than weir, under one workload at one size.
+fn on_path(name: &str, target: Target, workload: &'static str, label: &'static str, peer: &'static str) -> Goal {
     let size = if label == "all" { "all prefixes".into() } else { format!("{label} prefixes") };
-    goal(&format!("{name}, {size}"), target, move |run| figure(run.group(path::SECTION.name, workload, label)?))
+    let times =
+        move |of: &'static str| move |run: &Run| run.group(path::SECTION.name, workload, label)?.ratio(peer, of);
+    let floor = Box::new(times(peers::WEIR_TABLES.name));
+    Goal { floor: Some(floor), ..goal(&format!("{name}, {size}"), target, times(peers::WEIR_NATIVE.name)) }
 }
 
 /// All goals, in the order of the document.
@@ -105,19 +106,17 @@ fn on_packets() -> Vec<Goal> {
 /// Times are for one frame, so that the ratio of two rates is the inverse of that of their times.
 fn on_paths() -> Vec<Goal> {
     use Target::AtLeast;
-    let weir = |group: &Group| group.ratio(peers::NULL_DROP.name, peers::WEIR_NATIVE.name);
-    let ingress = |group: &Group| group.ratio(peers::NFT_INGRESS.name, peers::WEIR_NATIVE.name);
-    let prerouting = |group: &Group| group.ratio(peers::NFT_PREROUTING.name, peers::WEIR_NATIVE.name);
-    let iptables = |group: &Group| group.ratio(peers::IPTABLES.name, peers::WEIR_NATIVE.name);
-    let forwarding = |group: &Group| group.ratio(peers::NO_FILTER.name, peers::WEIR_NATIVE.name);
+    let dropping = peers::NULL_DROP.name;
+    let (ingress, prerouting) = (peers::NFT_INGRESS.name, peers::NFT_PREROUTING.name);
+    let (iptables, forwarding) = (peers::IPTABLES.name, peers::NO_FILTER.name);
     let null = "drop rate, weir native / null XDP drop";
     let nft_ingress = "drop rate, weir native / nft netdev-ingress";
     let nft_prerouting = "drop rate, weir native / nft prerouting";
     let ipset = "drop rate, weir native / iptables + ipset";
     let forward = "forwarding rate, weir native / no filter";
     vec![
-        on_path(null, AtLeast(0.90), path::DUEL_DROP, "10k", weir),
-        on_path(null, AtLeast(0.80), path::DUEL_DROP, "all", weir),
+        on_path(null, AtLeast(0.90), path::DUEL_DROP, "10k", dropping),
+        on_path(null, AtLeast(0.80), path::DUEL_DROP, "all", dropping),
         on_path(nft_ingress, AtLeast(6.0), path::AS_LISTED, "10k", ingress),
         on_path(nft_ingress, AtLeast(10.0), path::AS_LISTED, "all", ingress),
         on_path(nft_prerouting, AtLeast(6.0), path::AS_LISTED, "10k", prerouting),
@@ -152,8 +151,9 @@ fn on_updates() -> Vec<Goal> {
 
 /// Every goal's figures.
 pub(crate) fn judge(results: &Results) -> Vec<Outcome> {
-    let outcome = |Goal { name, target, figure }| Outcome {
+    let outcome = |Goal { name, target, figure, floor }| Outcome {
         figures: results.runs.iter().filter_map(&figure).collect(),
+        floors: floor.iter().flat_map(|floor| results.runs.iter().filter_map(floor)).collect(),
         name,
         target,
     };
@@ -199,8 +199,17 @@ impl Outcome {
 
     /// The figures of all runs.
     pub(crate) fn figures(&self) -> String {
-        self.figures.iter().map(|&figure| number(figure)).collect::<Vec<_>>().join(", ")
+        numbers(&self.figures)
     }
+
+    /// The floors of all runs.
+    pub(crate) fn floors(&self) -> String {
+        numbers(&self.floors)
+    }
+}
+
+fn numbers(figures: &[f64]) -> String {
+    figures.iter().map(|&figure| number(figure)).collect::<Vec<_>>().join(", ")
 }
 
 /// A figure with as many places as tell something.
@@ -228,7 +237,7 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Series;
+    use crate::results::{Group, Series};
 
     fn run(null: f64, weir: f64) -> Run {
         let series = |name: &str, time: f64| Series { name: name.into(), samples: vec![time; 3], ..Series::default() };
@@ -236,7 +245,11 @@ mod tests {
             section: "path".into(),
             workload: path::DUEL_DROP.into(),
             label: "10k".into(),
-            series: vec![series(peers::NULL_DROP.name, null), series(peers::WEIR_NATIVE.name, weir)],
+            series: vec![
+                series(peers::NULL_DROP.name, null),
+                series(peers::WEIR_NATIVE.name, weir),
+                series(peers::WEIR_TABLES.name, 100.0),
+            ],
             ..Group::default()
         };
         Run { groups: vec![group], ..Run::default() }
@@ -255,6 +268,12 @@ mod tests {
         // 0.90 of the null program's rate: 100 ns of 111 are, 100 of 112 are not.
         assert_eq!(on_path(vec![run(100.0, 111.0), run(100.0, 105.0)]).met(), Some(true));
         assert_eq!(on_path(vec![run(100.0, 111.0), run(100.0, 112.0)]).met(), Some(false));
+    }
+
+    #[test]
+    fn beside_a_goal_of_the_path_stands_what_the_tables_alone_reach() {
+        let outcome = on_path(vec![run(90.0, 120.0), run(80.0, 100.0)]);
+        assert_eq!((outcome.figures(), outcome.floors()), ("0.75, 0.80".into(), "0.90, 0.80".into()));
     }
 
     #[test]

@@ -112,8 +112,15 @@ fn measure(effort: &Effort, run: &mut Run) {
 /// Peers with each prefix as it is listed: what a list file gives who takes it as it comes.
 fn as_listed(effort: &Effort, run: &mut Run, size: usize) {
     let list = List::of_size(size).unmerged();
-    let candidates =
-        [peers::NULL_DROP, peers::WEIR_NATIVE, peers::LPM, peers::NFT_INGRESS, peers::NFT_PREROUTING, peers::IPTABLES];
+    let candidates = [
+        peers::NULL_DROP,
+        peers::WEIR_NATIVE,
+        peers::WEIR_TABLES,
+        peers::LPM,
+        peers::NFT_INGRESS,
+        peers::NFT_PREROUTING,
+        peers::IPTABLES,
+    ];
     let measured = Trial::new(effort, run, &list, &candidates).measure(&LISTED_AS_THEY_ARE, BURST);
     add(run, measured);
 }
