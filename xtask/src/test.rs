@@ -16,6 +16,9 @@ use crate::workspace::{self, Executable};
 use crate::{build, command, tidy};
 use libtest::Totals;
 
+/// Directory of the package whose tests run as root.
+const ROOT: &str = "tests";
+
 /// Runs all steps, failed ones included; only a failed build ends it early.
 pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     setup::ensure(&[Need::Build, Need::Lab, Need::Test])?;
@@ -30,8 +33,15 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
             cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
         });
     }
-    host_tests(&mut totals, &environment, filter)?;
-    root_tests(&mut totals, &environment, filter)?;
+    // All at once: packages that are built one by one get other features of what they share, and it is built again.
+    let mut binaries = timed("build tests", || {
+        workspace::build(workspace::cargo().args(["test", "--quiet", "--no-run", "--workspace"]))
+    })?;
+    binaries.retain(|binary| binary.test);
+    binaries.sort_by(|a, b| a.name.cmp(&b.name));
+    let (root, host) = binaries.into_iter().partition(|binary| binary.package.ends_with(ROOT));
+    host_tests(&mut totals, &environment, host, filter)?;
+    root_tests(&mut totals, &environment, root, filter)?;
 
     totals.add_skipped(&fs::read_to_string(&environment.skipped).unwrap_or_default());
     fs::remove_file(&environment.skipped).ok();
@@ -39,21 +49,31 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     Ok(if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn host_tests(totals: &mut Totals, environment: &Environment, filter: Option<&str>) -> Result<()> {
-    timed("build host tests", || command::run(workspace::cargo().args(["test", "--quiet", "--no-run"])))?;
-    let mut tests = workspace::cargo();
-    tests.args(["test", "--no-fail-fast"]).args(filter).envs(environment.variables(None));
-    // `cargo test` fails when any test did; the totals know which.
-    timed("host tests", || run_tests(totals, &mut tests, "host tests"))
+fn host_tests(
+    totals: &mut Totals,
+    environment: &Environment,
+    binaries: Vec<Executable>,
+    filter: Option<&str>,
+) -> Result<()> {
+    timed("host tests", || {
+        for Executable { name, path, package, .. } in binaries {
+            let mut tests = Command::new(path);
+            tests.args(filter).current_dir(package).envs(environment.variables(None));
+            run_tests(totals, &mut tests, &format!("host tests {name}"))?;
+        }
+        Ok(())
+    })
 }
 
-fn root_tests(totals: &mut Totals, environment: &Environment, filter: Option<&str>) -> Result<()> {
+fn root_tests(
+    totals: &mut Totals,
+    environment: &Environment,
+    binaries: Vec<Executable>,
+    filter: Option<&str>,
+) -> Result<()> {
     let weir = timed("build weir", build::compile)?;
-    let binaries = timed("build root tests", || {
-        workspace::build(workspace::cargo().args(["test", "--quiet", "--no-run", "-p", "weir-tests"]))
-    })?;
     let variables = environment.variables(Some(&weir));
-    for Executable { name, path, package, .. } in binaries.into_iter().filter(|binary| binary.test) {
+    for Executable { name, path, package, .. } in binaries {
         let why = "the tests create network namespaces and load BPF programs";
         let mut tests = command::as_root(&path, &variables, why)?;
         tests.args(filter).current_dir(package);
