@@ -23,6 +23,8 @@ pub enum Request {
     Status,
     /// Detach and end.
     Stop,
+    /// End, and leave the filter for the next daemon.
+    Leave,
     /// Read the configuration file again and make it live.
     Apply {
         /// Go back after this many seconds, unless confirmed.
@@ -77,7 +79,7 @@ pub enum Answer {
     Metrics(String),
     /// How the probes fared.
     SelfTested(Box<SelfTest>),
-    /// Everything is detached.
+    /// It ends: everything is detached, or left as it was asked.
     Stopped,
     /// What happens to packets to and from the address.
     Explained(Box<Explained>),

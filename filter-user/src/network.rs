@@ -9,7 +9,10 @@ use std::os::fd::AsRawFd as _;
 use filter_common::packet::Layer;
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
+};
+use tokio::net::UnixDatagram;
 
 use crate::flows;
 use crate::ruleset::Host;
@@ -66,6 +69,38 @@ pub fn indices() -> io::Result<BTreeMap<String, u32>> {
 }
 
 const MAX_DUMPS: usize = 16;
+
+/// Tells that devices changed: came, went, were renamed, set up or down. Not what changed: that is [`devices`]' question.
+///
+/// tokio has no netlink sockets, and its safe form for any descriptor is deprecated; a datagram socket waits and is read alike.
+#[derive(Debug)]
+pub struct Changes(UnixDatagram);
+
+impl Changes {
+    /// Listens from now on, in a tokio runtime.
+    pub fn listen() -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, RTMGRP_LINK))?;
+        Ok(Self(UnixDatagram::from_std(socket.into())?))
+    }
+
+    /// Waits for the next change, or several at once.
+    pub async fn next(&self) -> io::Result<()> {
+        self.0.readable().await?;
+        let mut buffer = [0; 1 << 13];
+        // An overrun is a change, too. What is left is told of at once.
+        for _ in 0..64 {
+            if self.0.try_recv(&mut buffer).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The group of `include/uapi/linux/rtnetlink.h` that is told of links.
+const RTMGRP_LINK: u32 = 1;
 
 /// Asks the kernel for its links. Not `getifaddrs`: it leaves out those without an address of their own, such as ppp, tun
 /// and wireguard devices.

@@ -1,15 +1,19 @@
 //! This process and its run directory: one daemon each, with a bpffs for its pins. Starts no traffic filter itself.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use nix::unistd::Pid;
 
 use crate::metrics;
 
@@ -40,10 +44,11 @@ pub enum RunDirError {
     },
 }
 
-/// A run directory that this process owns. Dropping it gives it back and leaves nothing behind.
+/// A run directory that this process owns. Dropping it gives it back and leaves nothing behind, unless its pins are to be left.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    left: bool,
     _lock: Flock<File>,
 }
 
@@ -58,7 +63,9 @@ impl RunDir {
             Err((_, Errno::EWOULDBLOCK)) => return Err(RunDirError::Taken(path.into())),
             Err((_, error)) => return Err(failed(error.into())),
         };
-        let run_dir = Self { path: path.into(), _lock: lock };
+        // Who holds it, for whoever must end a process that answers no more.
+        lock.set_len(0).and_then(|()| writeln!(&*lock, "{}", std::process::id())).map_err(failed)?;
+        let run_dir = Self { path: path.into(), left: false, _lock: lock };
         let _ = fs::remove_file(socket(path));
         if !run_dir.is_mounted() {
             let _ = fs::remove_file(run_dir.kept());
@@ -73,10 +80,9 @@ impl RunDir {
         fs::read(self.kept()).ok()
     }
 
-    /// Removes what an earlier daemon left.
-    pub fn empty(&self) -> Result<(), RunDirError> {
-        self.clear();
-        self.mount()
+    /// Has the pins, and what is written down beside them, stay when this is dropped.
+    pub fn leave(&mut self) {
+        self.left = true;
     }
 
     /// Writes down, as a whole, what is needed to make sense of the pins.
@@ -108,7 +114,7 @@ impl RunDir {
         self.path.join("bpf")
     }
 
-    /// Removes the socket, the pins with their mount, and what was kept beside them.
+    /// Removes the pins with their mount, and what was kept beside them.
     fn clear(&self) {
         let pins = self.pins();
         // Unmounting removes the pins of a mount of its own; there is nothing to do about a failure but go on.
@@ -119,18 +125,47 @@ impl RunDir {
         }
         let _ = fs::remove_dir(&pins);
         let _ = fs::remove_file(self.kept());
-        let _ = fs::remove_file(socket(&self.path));
     }
 }
 
 impl Drop for RunDir {
     fn drop(&mut self) {
+        let _ = fs::remove_file(socket(&self.path));
+        if self.left {
+            return;
+        }
         self.clear();
         let _ = fs::remove_file(self.path.join("lock"));
         // Other things may be in it.
         let _ = fs::remove_dir(&self.path);
     }
 }
+
+/// Kills the daemon that holds the run directory at `path`, and waits for its end. Gives its process id; `None` where none does.
+pub fn end(path: &Path) -> Result<Option<i32>, RunDirError> {
+    let failed = |source| RunDirError::Directory { path: path.into(), source };
+    let file = match File::open(path.join("lock")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+    let Err((_, Errno::EWOULDBLOCK)) = lock else { return Ok(None) };
+    let pid = fs::read_to_string(path.join("lock")).map_err(failed)?;
+    let pid = pid.trim().parse().map_err(|_| failed(io::Error::other("its lock does not name a process")))?;
+    kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|error| failed(error.into()))?;
+    let deadline = Instant::now() + GONE;
+    while let Err((file, Errno::EWOULDBLOCK)) = lock {
+        if Instant::now() > deadline {
+            return Err(failed(io::Error::other(format!("process {pid} was killed and does not end"))));
+        }
+        thread::sleep(Duration::from_millis(10));
+        lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+    }
+    Ok(Some(pid))
+}
+
+/// How long a process that was killed may take to end.
+const GONE: Duration = Duration::from_secs(5);
 
 /// The daemon's control socket in run directory `run_dir`.
 #[must_use]

@@ -42,6 +42,7 @@ mod random;
 pub mod socket;
 mod sys;
 pub mod tagged;
+pub mod traffic;
 pub mod weir;
 
 pub use lab::{require_root, skipped, wait_until};

@@ -1,5 +1,6 @@
 //! The real binary as a person starts it: a daemon in a namespace, and one-shot verbs. Reads only what weir prints.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MntFlags, umount2};
 use nix::sys::signal;
 pub use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -105,6 +107,8 @@ impl Default for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        // The file system of pins, which a daemon that was killed left there.
+        let _ = umount2(&self.0.join("bpf"), MntFlags::MNT_DETACH);
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -145,7 +149,9 @@ impl Weir {
         Self::launch_in(netns, Scratch::new(), arguments)
     }
 
-    fn launch_in<A: AsRef<OsStr>>(netns: &Netns, scratch: Scratch, arguments: impl IntoIterator<Item = A>) -> Self {
+    /// Likewise, in the directory of a daemon that ended.
+    #[must_use]
+    pub fn launch_in<A: AsRef<OsStr>>(netns: &Netns, scratch: Scratch, arguments: impl IntoIterator<Item = A>) -> Self {
         let arguments: Vec<OsString> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
         let log = |name: &str| File::create(scratch.path().join(name)).unwrap();
         let mut command = netns.command(binary());
@@ -242,20 +248,26 @@ impl Weir {
     /// Detaches the daemon's BPF links on a device behind its back; gives how many there were.
     #[must_use]
     pub fn sever(&self, ifindex: u32) -> usize {
+        let links = self.links(ifindex);
+        for &id in &links {
+            sys::detach_link(id).unwrap_or_else(|error| panic!("link {id}: {error}"));
+        }
+        links.len()
+    }
+
+    /// The kernel's numbers of the daemon's BPF links on a device.
+    #[must_use]
+    pub fn links(&self, ifindex: u32) -> BTreeSet<u32> {
         let field = |text: &str, name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.and_then(|value| value.trim().parse::<u32>().ok())
         };
         let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).unwrap();
         let texts = descriptors.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
-        let links: Vec<u32> = texts
+        texts
             .filter(|text| field(text, "ifindex") == Some(ifindex))
             .filter_map(|text| field(&text, "link_id"))
-            .collect();
-        for &id in &links {
-            sys::detach_link(id).unwrap_or_else(|error| panic!("link {id}: {error}"));
-        }
-        links.len()
+            .collect()
     }
 
     /// Sends a signal to the daemon.
@@ -268,6 +280,15 @@ impl Weir {
     pub fn kill(mut self) -> Scratch {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        std::mem::take(&mut self.scratch)
+    }
+
+    /// Ends the daemon and has it leave its filter; gives its directory for the next one.
+    #[must_use]
+    pub fn leave(mut self) -> Scratch {
+        let output = self.verb(&["stop", "--keep"]);
+        assert_eq!(output.code, 0, "weir stop --keep: {output:?}");
+        assert!(self.wait().success(), "{}", self.stderr());
         std::mem::take(&mut self.scratch)
     }
 
@@ -284,6 +305,11 @@ impl Weir {
         let output = self.verb(&["stop"]);
         assert_eq!(output.code, 0, "weir stop: {output:?}");
         self.wait()
+    }
+
+    /// How the daemon ended, if it did.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Waits for the daemon's end.

@@ -16,6 +16,7 @@ mod check;
 mod cut;
 mod explain;
 mod generate;
+mod panic;
 mod plan;
 mod replay;
 mod report;
@@ -60,6 +61,7 @@ enum Verb {
     Selftest(selftest::ShowSelfTest),
     Top(top::ShowTop),
     Stop(stop::Stop),
+    Panic(panic::Panic),
     Completion(generate::Completion),
     Man(generate::Man),
 }
@@ -92,6 +94,7 @@ pub fn main() -> ExitCode {
         Verb::Status(verb) => verb.execute(),
         Verb::Top(verb) => verb.execute(),
         Verb::Stop(verb) => verb.execute(),
+        Verb::Panic(verb) => verb.execute(),
         Verb::Completion(verb) => verb.execute(),
         Verb::Man(_) => generate::Man::execute(),
     };

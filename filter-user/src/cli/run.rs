@@ -3,12 +3,12 @@
 use std::io::{IsTerminal as _, stdout};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::selection::{Selection, add_interfaces};
 use super::{Outcome, Usage, print, table};
-use crate::config::Config;
+use crate::config::{Config, check_device_name};
 use crate::daemon::{self, Settings};
 use crate::network;
 use crate::process::RUN_DIR;
@@ -40,6 +40,7 @@ impl Run {
         // Complaints about a log that cannot be written would go to the same place, and end the filter by a panic.
         let log = tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false);
         log.with_target(false).init();
+        self.check_interfaces()?;
         let with_interfaces = |mut config: Config| {
             add_interfaces(&mut config, &self.iface)?;
             if config.interfaces.is_empty() {
@@ -67,6 +68,24 @@ impl Run {
         let status = daemon::run(&settings)?;
         print(&table::status(&status))?;
         Ok(if status.is_whole() { Outcome::Done } else { Outcome::Degraded })
+    }
+}
+
+impl Run {
+    /// Those of a file may come later, as devices of a router that boots; one that somebody types is there, or mistyped.
+    fn check_interfaces(&self) -> anyhow::Result<()> {
+        if self.iface.is_empty() {
+            return Ok(());
+        }
+        for name in &self.iface {
+            check_device_name(name).map_err(Usage)?;
+        }
+        let devices = network::devices().context("cannot list the network devices")?;
+        if let Some(absent) = self.iface.iter().find(|name| !devices.contains_key(*name)) {
+            let names: Vec<String> = devices.into_keys().collect();
+            bail!("interface \"{absent}\" does not exist; devices here: {}", names.join(", "));
+        }
+        Ok(())
     }
 }
 

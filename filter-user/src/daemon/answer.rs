@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::{Asked, Daemon, explain};
+use super::{Asked, Daemon, End, explain};
 use crate::control::{Answer, MAX_PAUSE, Request};
 use crate::controller::Event;
 use crate::metrics::{self, Figures, Format};
@@ -15,14 +15,15 @@ use crate::report::{DeviceStatus, Status};
 use crate::{network, process, store};
 
 impl Daemon<'_> {
-    /// Serves a client; gives its reply back where it asks for the end.
-    pub(super) fn serve(&mut self, (request, reply): Asked) -> Option<oneshot::Sender<Answer>> {
+    /// Serves a client; gives its reply back where it asks for the end, and for which.
+    pub(super) fn serve(&mut self, (request, reply): Asked) -> Option<(End, oneshot::Sender<Answer>)> {
         let done = |result: anyhow::Result<()>, text: String| match result {
             Ok(()) => Answer::Done(text),
             Err(problem) => Answer::Error(format!("{problem:#}")),
         };
         let answer = match request {
-            Request::Stop => return Some(reply),
+            Request::Stop => return Some((End::Detach, reply)),
+            Request::Leave => return Some((End::Leave, reply)),
             Request::Explain { address } => {
                 let live = self.controller.live().cloned();
                 tokio::spawn(explain::answer(address, live, Arc::clone(&self.explaining), reply));
@@ -137,10 +138,14 @@ impl Daemon<'_> {
         self.evidence.post(&self.enforcement, standing, now);
     }
 
-    /// Detaches from every device, and has the last packet written. Gives the last status, with the devices as they were.
-    pub(super) fn finish(&mut self) -> anyhow::Result<Status> {
-        let devices = self.enforcement.devices()?;
-        self.enforcement.detach();
+    /// Detaches from every device, unless that is not the `end`, and has the last packet written. Gives the last status, with the
+    /// devices as they were.
+    pub(super) fn finish(&mut self, end: End) -> anyhow::Result<Status> {
+        let devices = self.enforcement.devices();
+        if end == End::Detach {
+            self.enforcement.detach();
+        }
+        let devices = devices?;
         self.enforcement.flush_trace();
         self.evidence.pass_events(&mut self.enforcement);
         self.post_as(&devices);

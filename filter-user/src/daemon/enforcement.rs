@@ -14,7 +14,7 @@ use crate::account::ListVersion;
 use crate::config::Config;
 use crate::controller::Policy;
 use crate::datapath::adopt;
-use crate::datapath::attach::AttachKind;
+use crate::datapath::attach::{AttachKind, Attached};
 use crate::datapath::publish::{Datapath, Wanted};
 use crate::datapath::trace::Trace;
 use crate::ledger::{Ledger, Reading};
@@ -26,10 +26,15 @@ use crate::ruleset::probe::{Probe, probes};
 use crate::ruleset::versions::versions;
 use crate::ruleset::{self, RuleIdentity, Sets};
 
-/// What is enforced.
+/// What is enforced. Once it [stays](Enforcement::stay), it does so when this is dropped, unless it was
+/// [detached](Enforcement::detach): the filter must not end with the process.
 pub(super) struct Enforcement {
     pub(super) datapath: Datapath,
     run_dir: RunDir,
+    /// Whether what is attached stays when this is dropped.
+    stays: bool,
+    /// An earlier daemon may have left filters to which no link leads.
+    sweeps: bool,
     pub(super) sets: Sets,
     /// What was counted before the datapath's maps were made.
     pub(super) base: Reading,
@@ -54,27 +59,43 @@ pub(super) struct Enforcement {
     trace: Option<Trace>,
 }
 
+/// The devices that a configuration names.
+struct Devices {
+    wanted: Vec<Wanted>,
+    /// Those that are not there yet.
+    missing: Vec<String>,
+}
+
 impl Enforcement {
     /// Enforces nothing yet. Goes on with the counters of a daemon that was killed; else with those in `books`. There is
     /// room for `clients` clients.
     pub(super) fn new(run_dir: RunDir, traces: bool, clients: u32, books: &Ledger) -> anyhow::Result<Self> {
-        let adopted = run_dir.left().map(|kept| adopt(&kept, run_dir.pins(), traces));
-        let (datapath, sets, base) = match adopted {
-            Some(Ok((datapath, sets, base))) => {
-                warn!("an earlier weir did not end in order: its counters go on");
-                (datapath, sets, Some(base))
-            }
+        let left = run_dir.left();
+        let adopted = left.as_ref().map(|kept| adopt(kept, run_dir.pins(), traces));
+        let (mut datapath, sets, base) = match adopted {
+            Some(Ok((datapath, sets, base))) => (datapath, sets, Some(base)),
             failed => {
-                if let Some(Err(problem)) = failed {
-                    error!("the counters of an earlier weir that did not end in order are lost: {problem:#}");
+                if let Some(Err(problem)) = &failed {
+                    error!("the counters of an earlier weir are lost: {problem:#}");
                 }
-                run_dir.empty()?;
+                adopt::forget(&run_dir.pins()).context("cannot remove what an earlier weir left")?;
                 (Datapath::new(run_dir.pins(), traces, clients), Sets::default(), None)
             }
         };
+        let devices = network::devices().context("cannot list the network devices")?;
+        datapath
+            .adopt_links(&devices)
+            .context("cannot take over what an earlier weir left; `weir panic` removes it")?;
+        if base.is_some() {
+            let devices: Vec<_> = datapath.attached().iter().map(|attached| attached.device.name.clone()).collect();
+            warn!(devices = devices.join(","), "an earlier weir left its filter: it goes on, and its counters go on");
+        }
         let mut enforcement = Self {
             datapath,
             run_dir,
+            // A start that fails must not end what filters.
+            stays: left.is_some(),
+            sweeps: left.is_some(),
             sets,
             base: Reading::default(),
             rules: Vec::new(),
@@ -123,12 +144,17 @@ impl Enforcement {
         let in_force: Vec<_> = rules.into_iter().filter(|rule| policy.is_awake(rule)).collect();
         let devices = network::indices().context("cannot list the network devices")?;
         let ruleset = ruleset::compile(&in_force, &guard, &mut self.sets, &devices)?;
-        let wanted = self.wanted(config)?;
+        let Devices { wanted, missing } = self.wanted(config)?;
         let events = &config.evidence.events;
         self.datapath.set_events(events.rate, events.burst);
         let staged = self.datapath.stage(&ruleset, &wanted)?;
         self.keep_names()?;
         let refusals = self.datapath.publish(staged, &wanted)?;
+        if std::mem::take(&mut self.sweeps)
+            && let Err(problem) = network::devices().and_then(|devices| self.datapath.sweep(&devices))
+        {
+            error!("cannot remove filters that an earlier weir left: {problem}; `weir panic` does, or tc filter del");
+        }
         for warning in resolved.warnings.iter().filter(|warning| !self.warned.contains(warning)) {
             warn!("{warning}");
         }
@@ -147,6 +173,10 @@ impl Enforcement {
         let attached = |name: &str| self.datapath.attached().iter().any(|attached| attached.device.name == name);
         let wanted = |name: &str| config.interfaces.iter().any(|interface| interface.name == name);
         self.lost.retain(|name, _| wanted(name) && !attached(name));
+        for device in missing {
+            error!(device, "NOT ENFORCING: there is no such device; it is attached when it appears");
+            self.lost.insert(device, None);
+        }
         self.watch_devices()?;
         if self.traces {
             self.trace = self.datapath.trace(self.sets.names()).transpose().context("cannot read the program's log")?;
@@ -189,17 +219,22 @@ impl Enforcement {
         self.dead = dead;
     }
 
-    fn wanted(&self, config: &Config) -> anyhow::Result<Vec<Wanted>> {
+    /// The devices of `config`, as they are to be attached. When a weir starts some may be missing: a router boots in any order.
+    fn wanted(&self, config: &Config) -> anyhow::Result<Devices> {
         let devices = network::devices().context("cannot list the network devices")?;
         let names = || devices.keys().cloned().collect::<Vec<_>>().join(", ");
         if config.interfaces.is_empty() {
             bail!("no interface to filter on: give --iface NAME or [[interface]]; devices here: {}", names());
         }
-        let mut wanted = Vec::with_capacity(config.interfaces.len());
+        let (mut wanted, mut missing) = (Vec::with_capacity(config.interfaces.len()), Vec::new());
         for interface in &config.interfaces {
             let device = match devices.get(&interface.name) {
                 Some(device) => device.clone(),
                 None if self.lost.contains_key(&interface.name) => continue,
+                None if self.policy.is_none() => {
+                    missing.push(interface.name.clone());
+                    continue;
+                }
                 None => bail!("interface \"{}\" does not exist; devices here: {}", interface.name, names()),
             };
             let dead = self.dead.get(&interface.name).map_or(&[][..], Vec::as_slice);
@@ -207,7 +242,7 @@ impl Enforcement {
             let kinds = allowed.iter().copied().filter(|kind| !dead.contains(kind)).collect();
             wanted.push(Wanted { device, kinds, egress: interface.egress });
         }
-        Ok(wanted)
+        Ok(Devices { wanted, missing })
     }
 
     /// Starts to watch devices that were attached just now, and forgets those that are gone.
@@ -228,11 +263,16 @@ impl Enforcement {
         Ok(())
     }
 
-    /// A device that goes away takes its programs along; when it comes back, it is attached anew.
-    pub(super) fn check_devices(&mut self) {
+    /// A device that goes away takes its programs along; when it comes back, it is attached anew. Where devices `changed`, one may
+    /// have come in another's place.
+    pub(super) fn check_devices(&mut self, changed: bool) {
         let Ok(devices) = network::devices() else { return };
-        let gone: Vec<_> = self.datapath.attached().iter().map(|attached| attached.device.clone()).collect();
-        for device in gone.into_iter().filter(|device| devices.get(&device.name) != Some(device)) {
+        let is_gone = |attached: &&Attached| {
+            devices.get(&attached.device.name) != Some(&attached.device) || changed && attached.is_gone()
+        };
+        let gone: Vec<_> =
+            self.datapath.attached().iter().filter(is_gone).map(|attached| attached.device.clone()).collect();
+        for device in gone {
             error!(device = device.name, "NOT ENFORCING: the device is gone; it is attached again when it comes back");
             self.datapath.detach(&device.name);
             self.watches.remove(&device.name);
@@ -295,6 +335,28 @@ impl Enforcement {
     /// Detaches from every device; the counters can still be read.
     pub(super) fn detach(&mut self) {
         self.datapath.detach_all();
+        self.stays = false;
+    }
+
+    /// From here on it stays, however this process ends.
+    pub(super) fn stay(&mut self) {
+        self.stays = true;
+    }
+
+    /// Tells what is left of a start that failed.
+    pub(super) fn tell_what_stays(&self) {
+        if self.stays {
+            error!("not started; the filter that an earlier weir left goes on: `weir panic` removes it");
+        }
+    }
+}
+
+impl Drop for Enforcement {
+    fn drop(&mut self) {
+        if self.stays {
+            self.datapath.leave();
+            self.run_dir.leave();
+        }
     }
 }
 

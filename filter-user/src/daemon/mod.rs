@@ -7,26 +7,24 @@ mod counting;
 mod enforcement;
 mod evidence;
 mod explain;
+mod inlet;
 mod recorder;
 mod selftest;
 mod sinks;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::control::{Answer, Client, Request};
+use crate::control::{Answer, Request};
 use crate::controller::{Command, ConfigText, Controller, Event, Level, Load, Outcome, Policy, Saved, Start, Waiting};
 use crate::fetch::{self, Question};
 use crate::http::Server;
@@ -39,6 +37,7 @@ use crate::store::{self, Store};
 use clock::Clock;
 use enforcement::Enforcement;
 use evidence::Evidence;
+use inlet::Signals;
 
 /// How a daemon runs.
 pub struct Settings<'a> {
@@ -87,16 +86,14 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
         textfile_problem: None,
         server: Server::start(requests.clone(), &settings.state_dir, &settings.run_dir),
     };
-    daemon.start(given)?;
+    daemon.start(given).inspect_err(|_| daemon.enforcement.tell_what_stays())?;
     // From here on it is enforced: what is written down must say so, however soon this process is killed.
     daemon.post();
     daemon.evidence.settle();
     daemon.write_metrics();
 
-    let socket = process::socket(&settings.run_dir);
-    let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
-    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("cannot restrict {}", socket.display()))?;
+    let listener = inlet::listen(&settings.run_dir)?;
+    let changes = inlet::changes();
     let mut clients = JoinSet::new();
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -108,31 +105,35 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     let mut trace = interval(Duration::from_millis(100));
     trace.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
-    let last = loop {
+    daemon.enforcement.stay();
+    let (end, last) = loop {
         tokio::select! {
-            _ = signals.interrupt.recv() => break None,
-            _ = signals.terminate.recv() => break None,
+            _ = signals.interrupt.recv() => break (End::Detach, None),
+            _ = signals.terminate.recv() => break (End::Detach, None),
             _ = signals.reload.recv() => daemon.reload(),
             Ok((stream, _)) = listener.accept() => {
                 // A client that is slow to ask must not hold up the loop.
-                clients.spawn(serve_client(stream, requests.clone()));
+                clients.spawn(inlet::serve_client(stream, requests.clone()));
             }
             Some(_) = clients.join_next() => {}
+            Some(()) = inlet::next(changes.as_ref()) => daemon.enforcement.check_devices(true),
             Some(asked) = inbox.recv() => {
-                if let Some(reply) = daemon.serve(asked) {
-                    break Some(reply);
+                if let Some((end, reply)) = daemon.serve(asked) {
+                    break (end, Some(reply));
                 }
             }
             Some((part, outcome)) = answered.recv() => {
                 daemon.happens(Event::Fetched(part, outcome)).unwrap_or_default();
             }
             _ = second.tick() => {
-                daemon.enforcement.check_devices();
+                daemon.enforcement.check_devices(false);
                 daemon.enforcement.check_life();
                 daemon.write_again();
                 daemon.configure_server();
-                if let Some(watch) = settings.watch {
-                    watch(&daemon.status()?);
+                if let Some(watch) = settings.watch
+                    && let Ok(status) = daemon.status()
+                {
+                    watch(&status);
                 }
             }
             _ = beat.tick() => {
@@ -149,9 +150,10 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
             _ = trace.tick(), if settings.trace => daemon.enforcement.flush_trace(),
         }
     };
-    let status = daemon.finish()?;
+    let finished = daemon.finish(end);
     drop(daemon);
-    info!(generation = status.generation, "detached from every device");
+    let status = finished?;
+    info!(generation = status.generation, "{}", end.words());
     // Whoever else asked gets no answer any more.
     drop(inbox);
     if let Some(reply) = last {
@@ -161,47 +163,32 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     Ok(status)
 }
 
+/// A request, and where its answer goes.
+pub type Asked = (Request, oneshot::Sender<Answer>);
+
+/// What a daemon that was told to end does with its filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Take it off every device.
+    Detach,
+    /// Leave it as it is, for the next daemon.
+    Leave,
+}
+
+impl End {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Detach => "detached from every device",
+            Self::Leave => "ended; the filter goes on until the next weir takes it over",
+        }
+    }
+}
+
 /// How often the books are written to the history.
 const ENTRY: Duration = Duration::from_secs(10);
 
 /// How long the answer to whoever ended the daemon may take.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// A request, and where its answer goes.
-pub type Asked = (Request, oneshot::Sender<Answer>);
-
-/// Serves one client of the control socket. One that is slow to ask, or to take its answer, holds up nobody.
-async fn serve_client(stream: UnixStream, requests: mpsc::Sender<Asked>) {
-    let Ok(Some((request, mut client))) = tokio::time::timeout(CLIENT_TIMEOUT, Client::read(stream)).await else {
-        return;
-    };
-    let (reply, answer) = oneshot::channel();
-    if requests.send((request, reply)).await.is_ok()
-        && let Ok(answer) = answer.await
-    {
-        let _ = tokio::time::timeout(CLIENT_TIMEOUT, client.answer(&answer)).await;
-    }
-}
-
-/// How long a client may take to ask, or to take its answer.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    reload: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let catch = |kind| signal(kind).context("cannot catch signals");
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-            reload: catch(SignalKind::hangup())?,
-        })
-    }
-}
 
 /// What is to be written to the state directory.
 #[derive(Clone)]

@@ -1,16 +1,22 @@
-//! Goes on with the counters of a daemon that was killed: their maps are still pinned. Adopts no program and no link.
+//! Goes on with what a daemon that was killed left in the kernel: its programs on their devices, which filter all the while,
+//! and its counters. All of it is pinned. Publishes nothing: the next publish replaces the programs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use aya::maps::MapError;
 use filter_common::abi::{ABI_VERSION, Ports, map};
 use serde::{Deserialize, Serialize};
 
+use super::attach::Attached;
 use super::counters::Counters;
 use super::details::Details;
-use super::object::Capacity;
-use super::publish::{Datapath, retired};
+use super::hold;
+use super::object::{Capacity, Pins, is_map};
+use super::publish::Datapath;
+use crate::network::Device;
 
 /// What is needed to read the pinned maps, beside their set ids.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,10 +25,8 @@ pub struct Kept {
     abi: u32,
     /// Ingress and egress port by device.
     ports: BTreeMap<String, (u32, u32)>,
-    /// Room for ports and sets of each generation of counter maps.
+    /// Room for ports and sets of each generation of counter maps; the last of them is the one in use.
     rooms: Vec<(u32, u32)>,
-    /// The last of them is the one in use.
-    current: bool,
     /// Places for clients.
     clients: u32,
 }
@@ -44,7 +48,7 @@ impl Datapath {
     pub fn kept(&self) -> Kept {
         let rooms = self.counters.iter().map(Counters::capacity).map(|room| (room.ports, room.sets)).collect();
         let ports = self.ports.by_name.iter().map(|(name, ports)| (name.clone(), (ports.ingress, ports.egress)));
-        Kept { abi: ABI_VERSION, ports: ports.collect(), rooms, current: self.pinned, clients: self.detail.clients }
+        Kept { abi: ABI_VERSION, ports: ports.collect(), rooms, clients: self.detail.clients }
     }
 
     /// Goes on with the maps pinned in `pins`. The room for clients stays as it was.
@@ -53,18 +57,49 @@ impl Datapath {
             return Err(AdoptError::Abi(kept.abi));
         }
         let mut datapath = Self::new(pins, trace, kept.clients);
-        let last = kept.rooms.len().checked_sub(1).filter(|_| kept.current);
-        for (index, &(ports, sets)) in kept.rooms.iter().enumerate() {
-            let path = |name: &str| {
-                datapath.pins.join(if last == Some(index) { name.to_owned() } else { retired(name, index) })
-            };
-            let counters = Counters::open(&path(map::HITS), &path(map::SEEN), Capacity { ports, sets })?;
+        for (outgrown, &(ports, sets)) in kept.rooms.iter().enumerate() {
+            let pins = Pins { directory: &datapath.pins, outgrown };
+            let counters = Counters::open(&pins.of(map::HITS), &pins.of(map::SEEN), Capacity { ports, sets })?;
             datapath.counters.push(counters);
         }
-        datapath.pinned = last.is_some();
         datapath.details = Some(Details::open(&datapath.pins)?);
         let ports = |&(ingress, egress): &(u32, u32)| Ports { ingress, egress };
         datapath.ports.by_name = kept.ports.iter().map(|(name, numbers)| (name.clone(), ports(numbers))).collect();
         Ok(datapath)
     }
+
+    /// Takes over the programs that an earlier daemon left on `devices`. Its filters on clsact qdiscs are not among them: they are
+    /// taken over when their device is attached, and [`Datapath::sweep`] removes the others.
+    pub fn adopt_links(&mut self, devices: &BTreeMap<String, Device>) -> io::Result<()> {
+        self.attached = Attached::found(&self.pins, devices)?;
+        Ok(())
+    }
+
+    /// Removes filters on clsact qdiscs that an earlier daemon left and nobody wants any more.
+    pub fn sweep(&self, devices: &BTreeMap<String, Device>) -> io::Result<()> {
+        hold::sweep(devices, &self.attached)
+    }
+}
+
+/// Removes the pins of an earlier daemon's counters, which cannot be read. Its links stay, and with them its programs, which count
+/// on in maps that nobody reads.
+pub fn forget(pins: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(pins)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_map) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes every program that was left on `devices`: those whose links are pinned in `pins`, and filters on clsact qdiscs. Gives
+/// the devices of the former.
+pub fn remove(pins: &Path, devices: &BTreeMap<String, Device>) -> io::Result<Vec<String>> {
+    let mut found = Attached::found(pins, devices)?;
+    found.iter_mut().for_each(Attached::settle);
+    let names = found.iter().map(|attached| attached.device.name.clone()).collect();
+    drop(found);
+    hold::sweep(devices, &[])?;
+    Ok(names)
 }

@@ -1,21 +1,17 @@
 //! Puts the programs of a generation on a device, by the first attach kind that the device takes. Never replaces a
 //! program that is not weir's; whether a program that was attached really runs is `liveness`' question.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::path::Path;
 
-use aya::programs::ProgramError;
-use aya::programs::links::Link as _;
-use aya::programs::tc::{
-    NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType, TcError, TcHandle, qdisc_add_clsact,
-    qdisc_detach_program,
-};
 use filter_common::packet::Layer;
 use serde::Serialize;
 
-use super::link::{Link, Place};
-use super::object::{Hook, LoadError, Object, entry};
+use super::hold::{Hold, hold_egress, hold_ingress, hook_of};
+use super::link::{Found, Link, Place};
+use super::object::{Hook, LoadError, Object};
 use crate::config::AttachChoice;
 use crate::network::Device;
 
@@ -133,22 +129,6 @@ fn reason(kind: AttachKind, error: &io::Error) -> String {
     }
 }
 
-/// What holds one program on a device. Dropping it detaches the program.
-#[derive(Debug)]
-enum Hold {
-    Link(Link),
-    /// The filter on the clsact qdisc and its place, by which it is found again when a replacement failed.
-    Filter {
-        link: Option<SchedClassifierLink>,
-        device: String,
-        at: TcAttachType,
-        priority: u16,
-    },
-}
-
-/// weir's handle on the clsact qdisc: "weir" in ASCII. With it a filter of weir's is told from another's.
-const HANDLE: TcHandle = TcHandle::new(0x7765, 0x6972);
-
 /// A device with its programs.
 #[derive(Debug)]
 pub struct Attached {
@@ -157,8 +137,8 @@ pub struct Attached {
     /// How its ingress is held.
     pub kind: AttachKind,
     layer: Layer,
-    ingress: Hold,
-    egress: Option<Hold>,
+    pub(super) ingress: Hold,
+    pub(super) egress: Option<Hold>,
     severed: bool,
 }
 
@@ -169,21 +149,22 @@ impl Attached {
         self.layer
     }
 
-    /// Attaches the programs of `object` to `device` by the first of `kinds` that it takes. Returns the refusals of the
-    /// kinds before.
+    /// Attaches the programs of `object` to `device` by the first of `kinds` that it takes; links are pinned in `pins`. Returns
+    /// the refusals of the kinds before.
     pub fn attach(
         object: &mut Object,
         device: &Device,
         kinds: &[AttachKind],
         egress: bool,
+        pins: &Path,
     ) -> Result<(Self, Vec<AttachError>), AttachError> {
         let layer = device
             .layer()
             .ok_or_else(|| AttachError::Hardware { device: device.name.clone(), hardware: device.hardware })?;
-        let egress = if egress { Some(hold_egress(object, device, layer)?) } else { None };
+        let egress = if egress { Some(hold_egress(object, device, layer, pins)?) } else { None };
         let mut refusals = Vec::new();
         for &kind in kinds {
-            match hold_ingress(object, device, layer, kind) {
+            match hold_ingress(object, device, layer, kind, pins) {
                 Ok(ingress) => {
                     let device = device.clone();
                     return Ok((Self { device, kind, layer, ingress, egress, severed: false }, refusals));
@@ -208,9 +189,80 @@ impl Attached {
         self.severed
     }
 
+    /// What an earlier daemon left on `devices`, by its links in `pins`. It stays when it is dropped, until it is
+    /// [settled](Self::settle). Links of devices that are gone, or without ingress, are removed.
+    pub fn found(pins: &Path, devices: &BTreeMap<String, Device>) -> io::Result<Vec<Self>> {
+        let mut found = Link::found(pins)?;
+        // Ingress first: egress joins it.
+        found.sort_by_key(|found| found.place == Place::TcxEgress);
+        let mut attached: Vec<Self> = Vec::new();
+        for Found { mut link, place, ifindex } in found {
+            let kind = match place {
+                Place::XdpNative => AttachKind::XdpNative,
+                Place::XdpGeneric => AttachKind::XdpGeneric,
+                Place::TcxIngress => AttachKind::Tcx,
+                Place::TcxEgress => {
+                    match attached.iter_mut().find(|held| held.device.index == ifindex) {
+                        Some(held) => held.egress = Some(Hold::Link(link)),
+                        None => link.settle(),
+                    }
+                    continue;
+                }
+            };
+            let device = devices.values().find(|device| device.index == ifindex).cloned();
+            let Some((device, layer)) = device.and_then(|device| Some((device.clone(), device.layer()?))) else {
+                link.settle();
+                continue;
+            };
+            attached.push(Self { device, kind, layer, ingress: Hold::Link(link), egress: None, severed: false });
+        }
+        attached.sort_by(|a, b| a.device.name.cmp(&b.device.name));
+        Ok(attached)
+    }
+
+    /// Puts the programs back that ran when this was found.
+    pub fn restore(&mut self) {
+        for hold in self.holds() {
+            if let Hold::Link(link) = hold {
+                // A link that another hand severed holds nothing, as before.
+                let _ = link.restore();
+            }
+        }
+    }
+
+    /// From here on this is this process' own: it is detached when it is dropped. The programs that ran when it was found may
+    /// go, with their tables.
+    pub fn settle(&mut self) {
+        for hold in self.holds() {
+            if let Hold::Link(link) = hold {
+                link.settle();
+            }
+        }
+    }
+
+    /// Has the programs stay when this is dropped.
+    pub fn leave(&mut self) {
+        for hold in self.holds() {
+            match hold {
+                Hold::Link(link) => link.leave(),
+                Hold::Filter { leave, .. } => *leave = true,
+            }
+        }
+    }
+
+    fn holds(&mut self) -> impl Iterator<Item = &mut Hold> {
+        std::iter::once(&mut self.ingress).chain(&mut self.egress)
+    }
+
+    /// Whether the device that it was attached to is gone, though there may be one of the same name and index.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(&self.ingress, Hold::Link(link) if link.is_gone())
+    }
+
     /// Filters egress, too.
-    pub fn add_egress(&mut self, object: &mut Object) -> Result<(), AttachError> {
-        self.egress = Some(hold_egress(object, &self.device, self.layer)?);
+    pub fn add_egress(&mut self, object: &mut Object, pins: &Path) -> Result<(), AttachError> {
+        self.egress = Some(hold_egress(object, &self.device, self.layer, pins)?);
         Ok(())
     }
 
@@ -245,150 +297,4 @@ impl Attached {
         }
         self.ingress.replace(object, device, hook_of(kind), layer, kind)
     }
-}
-
-/// The hook of a device's ingress.
-fn hook_of(kind: AttachKind) -> Hook {
-    match kind {
-        AttachKind::XdpNative | AttachKind::XdpGeneric => Hook::Xdp,
-        AttachKind::Tcx | AttachKind::Tc => Hook::TcIngress,
-    }
-}
-
-fn hold_ingress(object: &mut Object, device: &Device, layer: Layer, kind: AttachKind) -> Result<Hold, AttachError> {
-    match kind {
-        AttachKind::XdpNative => hold_xdp(object, device, layer, Place::XdpNative, kind),
-        AttachKind::XdpGeneric => hold_xdp(object, device, layer, Place::XdpGeneric, kind),
-        AttachKind::Tcx => hold_tcx(object, device, layer, Hook::TcIngress),
-        AttachKind::Tc => hold_filter(object, device, layer, Hook::TcIngress),
-    }
-}
-
-fn hold_egress(object: &mut Object, device: &Device, layer: Layer) -> Result<Hold, AttachError> {
-    match hold_tcx(object, device, layer, Hook::TcEgress) {
-        Err(AttachError::Refused { .. }) => hold_filter(object, device, layer, Hook::TcEgress),
-        held => held,
-    }
-}
-
-fn hold_xdp(
-    object: &mut Object,
-    device: &Device,
-    layer: Layer,
-    place: Place,
-    kind: AttachKind,
-) -> Result<Hold, AttachError> {
-    let program = object.xdp(layer)?.fd().map_err(|error| refused(device, kind, error))?;
-    let link = Link::create(program.as_fd(), device.index, place).map_err(|error| refused(device, kind, error))?;
-    Ok(Hold::Link(link))
-}
-
-fn hold_tcx(object: &mut Object, device: &Device, layer: Layer, hook: Hook) -> Result<Hold, AttachError> {
-    let refused = |error| refused(device, AttachKind::Tcx, error);
-    let place = if hook == Hook::TcEgress { Place::TcxEgress } else { Place::TcxIngress };
-    let program = object.classifier(hook, layer)?.fd().map_err(|error| refused(io::Error::other(error)))?;
-    Ok(Hold::Link(Link::create(program.as_fd(), device.index, place).map_err(refused)?))
-}
-
-fn hold_filter(object: &mut Object, device: &Device, layer: Layer, hook: Hook) -> Result<Hold, AttachError> {
-    let refused = |error: io::Error| refused(device, AttachKind::Tc, error);
-    // A clsact qdisc that is there already serves as well; one that weir made stays: others may use it by now.
-    if let Err(error) = qdisc_add_clsact(&device.name).map_err(io_error)
-        && error.kind() != io::ErrorKind::AlreadyExists
-    {
-        return Err(refused(error));
-    }
-    let at = if hook == Hook::TcEgress { TcAttachType::Egress } else { TcAttachType::Ingress };
-    // A filter outlives a daemon that was killed, and would go on with its old rules beside the ones attached here.
-    match qdisc_detach_program(&device.name, at, entry(hook, layer)) {
-        Ok(()) => {}
-        Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(refused(io_error(error))),
-    }
-    let program = object.classifier(hook, layer)?;
-    let options = TcAttachOptions::Netlink(NlOptions { priority: 0, handle: HANDLE, classid: None });
-    let id = program.attach_with_options(&device.name, at, options).map_err(|error| refused(io_error(error)))?;
-    let link = program.take_link(id).map_err(|error| refused(io_error(error)))?;
-    let priority = link.priority().map_err(|error| refused(io_error(error)))?;
-    Ok(Hold::Filter { link: Some(link), device: device.name.clone(), at, priority })
-}
-
-impl Hold {
-    fn replace(
-        &mut self,
-        object: &mut Object,
-        device: &Device,
-        hook: Hook,
-        layer: Layer,
-        kind: AttachKind,
-    ) -> Result<(), AttachError> {
-        let refused = |error| refused(device, kind, error);
-        match self {
-            Self::Link(link) => {
-                let updated = if hook == Hook::Xdp {
-                    let program = object.xdp(layer)?.fd().map_err(|error| refused(io::Error::other(error)))?;
-                    link.update(program.as_fd())
-                } else {
-                    let program =
-                        object.classifier(hook, layer)?.fd().map_err(|error| refused(io::Error::other(error)))?;
-                    link.update(program.as_fd())
-                };
-                updated.map_err(refused)
-            }
-            Self::Filter { link, device: name, at, priority } => {
-                let program = object.classifier(hook, layer)?;
-                let held = match link.take() {
-                    Some(held) => held,
-                    None => SchedClassifierLink::attached(name, *at, *priority, HANDLE, None).map_err(refused)?,
-                };
-                let id = program.attach_to_link(held).map_err(|error| refused(io_error(error)))?;
-                *link = Some(program.take_link(id).map_err(|error| refused(io_error(error)))?);
-                Ok(())
-            }
-        }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let Self::Filter { link, device, at, priority } = self else { return };
-        // A filter whose replacement failed is still there, but its link is gone.
-        let held = link.take().or_else(|| SchedClassifierLink::attached(device, *at, *priority, HANDLE, None).ok());
-        if let Some(held) = held {
-            // A device that vanished took its filter along.
-            let _ = held.detach();
-        }
-    }
-}
-
-fn refused(device: &Device, kind: AttachKind, error: impl Into<Cause>) -> AttachError {
-    let Cause(source) = error.into();
-    AttachError::Refused { device: device.name.clone(), kind, source }
-}
-
-/// What the system said, found under the errors of libraries.
-struct Cause(io::Error);
-
-impl From<io::Error> for Cause {
-    fn from(error: io::Error) -> Self {
-        Self(error)
-    }
-}
-
-impl From<ProgramError> for Cause {
-    fn from(error: ProgramError) -> Self {
-        Self(io_error(error))
-    }
-}
-
-/// The system error under `error`, or its text.
-fn io_error(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(inner) = source {
-        if let Some(code) = inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-            return io::Error::from_raw_os_error(code);
-        }
-        source = inner.source();
-    }
-    io::Error::other(error.to_string())
 }

@@ -3,16 +3,31 @@
 //! Not aya's links: a failed update of theirs drops the link and with it the filter, and a refused XDP attach falls
 //! back to netlink, which may replace another's program. Here a link stays attached until it is dropped, and a device
 //! that has another program is an error.
+//!
+//! A link is pinned, and its pin's name says where it is: the kernel goes on filtering when the process that made it ends
+//! without dropping it, and the next one finds it there.
 
+use std::ffi::CString;
+use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-/// Commands of `enum bpf_cmd` and attach types of `enum bpf_attach_type`, `include/uapi/linux/bpf.h`.
+/// Commands of `enum bpf_cmd`, attach types of `enum bpf_attach_type`, link types of `enum bpf_link_type`:
+/// `include/uapi/linux/bpf.h`.
+const BPF_OBJ_PIN: libc::c_long = 6;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_XDP: u32 = 37;
 const BPF_TCX_INGRESS: u32 = 46;
 const BPF_TCX_EGRESS: u32 = 47;
+const BPF_LINK_TYPE_XDP: u32 = 6;
+const BPF_LINK_TYPE_TCX: u32 = 11;
 /// Flags of `include/uapi/linux/if_link.h`.
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
@@ -30,15 +45,55 @@ pub(super) enum Place {
     TcxEgress,
 }
 
-/// A program held on a device. Dropping it detaches the program.
+impl Place {
+    const ALL: [Self; 4] = [Self::XdpNative, Self::XdpGeneric, Self::TcxIngress, Self::TcxEgress];
+
+    /// What pins of links here begin with. No dots: a BPF file system takes none.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::XdpNative => "xdp-native",
+            Self::XdpGeneric => "xdp-generic",
+            Self::TcxIngress => "tcx-ingress",
+            Self::TcxEgress => "tcx-egress",
+        }
+    }
+
+    /// The name of the pin of a link here, on the device with index `ifindex`.
+    fn pin(self, ifindex: u32) -> String {
+        format!("{PREFIX}{}_{ifindex}", self.word())
+    }
+
+    /// The place that a pin's name tells.
+    fn of_pin(name: &str) -> Option<Self> {
+        let (word, _) = name.strip_prefix(PREFIX)?.split_once('_')?;
+        Self::ALL.into_iter().find(|place| place.word() == word)
+    }
+}
+
+const PREFIX: &str = "link_";
+
+/// A program held on a device. Dropping it detaches the program, unless it is to be left.
 #[derive(Debug)]
 pub(super) struct Link {
     fd: OwnedFd,
+    pin: PathBuf,
+    /// The program that ran before this process came, until another one took its place for good.
+    before: Option<OwnedFd>,
+    left: bool,
+}
+
+/// A link that another process left. It stays when this one ends, until it is [settled](Link::settle).
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) link: Link,
+    pub(super) place: Place,
+    /// Index of its device; 0 where the device is gone.
+    pub(super) ifindex: u32,
 }
 
 impl Link {
-    /// Attaches `program` at `place` of the device with index `ifindex`.
-    pub(super) fn create(program: BorrowedFd<'_>, ifindex: u32, place: Place) -> io::Result<Self> {
+    /// Attaches `program` at `place` of the device with index `ifindex`, and pins the link in `pins`.
+    pub(super) fn create(program: BorrowedFd<'_>, ifindex: u32, place: Place, pins: &Path) -> io::Result<Self> {
         let (attach_type, flags) = match place {
             Place::XdpNative => (BPF_XDP, XDP_FLAGS_DRV_MODE),
             Place::XdpGeneric => (BPF_XDP, XDP_FLAGS_SKB_MODE),
@@ -46,12 +101,42 @@ impl Link {
             Place::TcxEgress => (BPF_TCX_EGRESS, 0),
         };
         // `link_create`: prog_fd, target_ifindex, attach_type, flags. The kernel takes the rest as zero.
-        let attributes = [program.as_raw_fd().cast_unsigned(), ifindex, attach_type, flags];
-        let fd = bpf(BPF_LINK_CREATE, attributes)?;
-        #[expect(unsafe_code, reason = "the kernel hands out a raw descriptor")]
-        // SAFETY: the kernel just made this descriptor for us, and nothing else owns it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self { fd })
+        let fd = bpf_open(BPF_LINK_CREATE, &[program.as_raw_fd().cast_unsigned(), ifindex, attach_type, flags])?;
+        let pin = pins.join(place.pin(ifindex));
+        // Of a device that had this index before, and is gone.
+        match fs::remove_file(&pin) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // `pathname` (64 bits), bpf_fd, file_flags.
+        let path = c_path(&pin)?;
+        let [one, other] = halves(path.as_ptr() as u64);
+        bpf(BPF_OBJ_PIN, &[one, other, fd.as_raw_fd().cast_unsigned(), 0])?;
+        Ok(Self { fd, pin, before: None, left: false })
+    }
+
+    /// Every link that is pinned in `pins`.
+    pub(super) fn found(pins: &Path) -> io::Result<Vec<Found>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(pins)? {
+            let entry = entry?;
+            if let Some(place) = entry.file_name().to_str().and_then(Place::of_pin) {
+                found.push(Self::open(entry.path(), place)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn open(pin: PathBuf, place: Place) -> io::Result<Found> {
+        let path = c_path(&pin)?;
+        let [one, other] = halves(path.as_ptr() as u64);
+        let fd = bpf_open(BPF_OBJ_GET, &[one, other, 0, 0])?;
+        let Told { kind, program, ifindex } = told(fd.as_fd())?;
+        if !matches!(kind, BPF_LINK_TYPE_XDP | BPF_LINK_TYPE_TCX) {
+            return Err(io::Error::other(format!("{} is no link of weir's", pin.display())));
+        }
+        let before = bpf_open(BPF_PROG_GET_FD_BY_ID, &[program, 0, 0]).ok();
+        Ok(Found { link: Self { fd, pin, before, left: true }, place, ifindex })
     }
 
     /// Puts `program` in the place of the one that runs, atomically: every packet meets one of the two. On an error the
@@ -59,13 +144,79 @@ impl Link {
     pub(super) fn update(&self, program: BorrowedFd<'_>) -> io::Result<()> {
         // `link_update`: link_fd, new_prog_fd, flags, old_prog_fd.
         let attributes = [self.fd.as_raw_fd().cast_unsigned(), program.as_raw_fd().cast_unsigned(), 0, 0];
-        bpf(BPF_LINK_UPDATE, attributes).map(|_| ())
+        bpf(BPF_LINK_UPDATE, &attributes).map(|_| ())
+    }
+
+    /// Whether its device is gone; one that came in its place, under the same name and index, has no program.
+    pub(super) fn is_gone(&self) -> bool {
+        told(self.fd.as_fd()).is_ok_and(|told| told.ifindex == 0)
+    }
+
+    /// Puts the program back that ran when the link was found, if none has taken its place for good.
+    pub(super) fn restore(&self) -> io::Result<()> {
+        self.before.as_ref().map_or(Ok(()), |before| self.update(before.as_fd()))
+    }
+
+    /// From here on it is this process' own, and the program that ran when it was found may go.
+    pub(super) fn settle(&mut self) {
+        self.before = None;
+        self.left = false;
+    }
+
+    /// Has it stay when it is dropped.
+    pub(super) fn leave(&mut self) {
+        self.left = true;
     }
 }
 
-fn bpf(command: libc::c_long, attributes: [u32; 4]) -> io::Result<libc::c_int> {
+impl Drop for Link {
+    fn drop(&mut self) {
+        if !self.left {
+            // Said, for the kernel lets go of a pin a while after it is removed. It fails where the device is gone; a pin that is
+            // gone is what is wanted, and one that cannot be removed goes with the file system.
+            let _ = bpf(BPF_LINK_DETACH, &[self.fd.as_raw_fd().cast_unsigned(), 0, 0, 0]);
+            let _ = fs::remove_file(&self.pin);
+        }
+    }
+}
+
+/// What the kernel tells of a link.
+struct Told {
+    kind: u32,
+    program: u32,
+    ifindex: u32,
+}
+
+fn told(link: BorrowedFd<'_>) -> io::Result<Told> {
+    // `bpf_link_info`: type, id, prog_id, padding, then what the type has; both of weir's begin with an ifindex.
+    let mut told = [0_u32; 6];
+    let [one, other] = halves(told.as_mut_ptr() as u64);
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &[link.as_raw_fd().cast_unsigned(), size_of_val(&told) as u32, one, other])?;
+    let [kind, _, program, _, ifindex, _] = told;
+    Ok(Told { kind, program, ifindex })
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// A pointer or number of 64 bits, as two words in their order in memory.
+fn halves(number: u64) -> [u32; 2] {
+    let (high, low) = ((number >> 32) as u32, number as u32);
+    if cfg!(target_endian = "big") { [high, low] } else { [low, high] }
+}
+
+fn bpf_open(command: libc::c_long, attributes: &[u32]) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attributes)?;
+    #[expect(unsafe_code, reason = "the kernel hands out a raw descriptor")]
+    // SAFETY: the kernel just made this descriptor for us, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn bpf(command: libc::c_long, attributes: &[u32]) -> io::Result<libc::c_int> {
     #[expect(unsafe_code, reason = "aya wraps these commands with a fallback that weir must not have")]
-    // SAFETY: the pointer and the size describe `attributes`, which outlives the call; both commands only read it.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes)) };
+    // SAFETY: the pointer and the size describe `attributes`, which outlives the call, as does what they point to; the
+    // commands read them, and one writes to the buffer that its attributes name, of the size that they say.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(attributes)) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
 }

@@ -4,6 +4,7 @@ pub mod adopt;
 pub mod attach;
 pub mod counters;
 mod details;
+mod hold;
 mod link;
 pub mod object;
 pub mod publish;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapError};
@@ -12,6 +12,7 @@ use aya::{Ebpf, EbpfError, EbpfLoader, Pod};
 use filter_common::abi::{BUCKETS, Ports, global, map};
 use filter_common::client;
 use filter_common::packet::Layer;
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::ruleset::Ruleset;
@@ -91,14 +92,37 @@ pub struct Options<'a> {
     pub ports: &'a [(u32, Ports)],
     /// How many ports and sets the counter maps have room for.
     pub capacity: Capacity,
-    /// Directory on a bpffs where the counter maps are pinned, so that the next generation finds them.
-    pub pins: Option<&'a Path>,
+    /// Where the counter maps are pinned, so that the next generation finds them.
+    pub pins: Option<Pins<'a>>,
     /// What is counted and reported of single clients and packets.
     pub detail: Detail,
     /// Log every decision.
     pub trace: bool,
     /// Keep the latest decision in the map `LAST`.
     pub record: bool,
+}
+
+/// Where maps are pinned.
+#[derive(Clone, Copy, Debug)]
+pub struct Pins<'a> {
+    /// A directory on a bpffs.
+    pub directory: &'a Path,
+    /// How many maps of counters were outgrown before these.
+    pub outgrown: usize,
+}
+
+impl Pins<'_> {
+    /// The pin of the map `name`.
+    pub(super) fn of(&self, name: &str) -> PathBuf {
+        let Self { directory, outgrown } = self;
+        if COUNTERS.contains(&name) { directory.join(format!("{name}_{outgrown}")) } else { directory.join(name) }
+    }
+}
+
+/// Whether the pin `name` is a map's of weir's. The kernel has files of its own on a BPF file system.
+pub(super) fn is_map(name: &str) -> bool {
+    DETAILS.contains(&name)
+        || COUNTERS.iter().any(|map| name.strip_prefix(map).is_some_and(|rest| rest.starts_with('_')))
 }
 
 /// What is counted and reported of single clients and packets.
@@ -167,8 +191,8 @@ impl Object {
             .override_global(global::EVENT_BURST, &burst, true)
             .override_global(global::WATCH, &watch, true);
         if let Some(pins) = options.pins {
-            for name in PINNED {
-                loader.map_pin_path(name, Cow::Owned(pins.join(name)));
+            for name in COUNTERS.into_iter().chain(DETAILS) {
+                loader.map_pin_path(name, Cow::Owned(pins.of(name)));
             }
         }
         let ebpf = loader.load(OBJECT).map_err(LoadError::Object)?;
@@ -213,6 +237,15 @@ impl Object {
         Ok(())
     }
 
+    /// The program for `hook` and `layer`, verified.
+    pub(super) fn program(&mut self, hook: Hook, layer: Layer) -> Result<io::Result<BorrowedFd<'_>>, LoadError> {
+        let program = match hook {
+            Hook::Xdp => self.xdp(layer)?.fd(),
+            hook => self.classifier(hook, layer)?.fd(),
+        };
+        Ok(program.map(|program| program.as_fd()).map_err(io::Error::other))
+    }
+
     /// The XDP program for devices whose frames start with `layer`, verified.
     pub fn xdp(&mut self, layer: Layer) -> Result<&mut Xdp, LoadError> {
         let name = entry(Hook::Xdp, layer);
@@ -232,12 +265,40 @@ impl Object {
     }
 }
 
+/// How often the kernel is asked once more to verify a program.
+const MOST_INTERRUPTIONS: usize = 10;
+
 fn verify(
     name: &'static str,
     verified: bool,
-    load: impl FnOnce() -> Result<(), ProgramError>,
+    mut load: impl FnMut() -> Result<(), ProgramError>,
 ) -> Result<(), LoadError> {
-    if verified { Ok(()) } else { load().map_err(|source| LoadError::Program { name, source }) }
+    if verified {
+        return Ok(());
+    }
+    // The verifier gives up where a signal comes (EAGAIN). Those that can wait do; others, as a debugger's, cost a new start.
+    let _blocked = Blocked::all();
+    let interrupted = |result: &Result<(), ProgramError>| matches!(result, Err(ProgramError::LoadError { io_error, .. }) if io_error.raw_os_error() == Some(libc::EAGAIN));
+    let loaded = (0..MOST_INTERRUPTIONS).map(|_| load()).find(|result| !interrupted(result)).unwrap_or_else(&mut load);
+    loaded.map_err(|source| LoadError::Program { name, source })
+}
+
+/// Signals wait for this thread until it is dropped.
+struct Blocked(SigSet);
+
+impl Blocked {
+    fn all() -> Self {
+        let mut before = SigSet::empty();
+        // It has no way to fail but a wrong argument.
+        let _ = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut before));
+        Self(before)
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.0), None);
+    }
 }
 
 /// The name of the entry point for a hook and a layer.
@@ -252,8 +313,9 @@ pub(super) fn entry(hook: Hook, layer: Layer) -> &'static str {
     }
 }
 
-/// The maps that outlive a generation.
-pub(super) const PINNED: [&str; 5] = [map::HITS, map::SEEN, map::CLIENTS, map::EVENTS, map::METERS];
+/// The maps that outlive a generation: those of counters, which are outgrown, and those of details, which are not.
+pub(super) const COUNTERS: [&str; 2] = [map::HITS, map::SEEN];
+pub(super) const DETAILS: [&str; 3] = [map::CLIENTS, map::EVENTS, map::METERS];
 
 /// Bytes for the events' ring buffer: 500 of them, far more than come between two looks.
 const EVENT_BUFFER: u32 = 1 << 16;

@@ -14,7 +14,7 @@ use filter_common::abi::{Event, Meter, Ports, Seen, map};
 use super::attach::{AttachError, AttachKind, Attached};
 use super::counters::{Counters, Met};
 use super::details::Details;
-use super::object::{Capacity, Detail, LoadError, Object, Options};
+use super::object::{COUNTERS, Capacity, DETAILS, Detail, LoadError, Object, Options, Pins};
 use crate::ledger::Clients;
 use crate::network::Device;
 use crate::ruleset::Ruleset;
@@ -83,13 +83,11 @@ struct Change {
 pub struct Datapath {
     pub(super) pins: PathBuf,
     trace: bool,
-    attached: Vec<Attached>,
+    pub(super) attached: Vec<Attached>,
     object: Option<Object>,
     pub(super) ports: PortNumbers,
-    /// The maps in use, and before them those that were outgrown.
+    /// The maps in use, and before them those that were outgrown; pinned by their places here.
     pub(super) counters: Vec<Counters>,
-    /// Whether the maps in use are the pinned ones.
-    pub(super) pinned: bool,
     pub(super) detail: Detail,
     pub(super) details: Option<Details>,
 }
@@ -107,17 +105,7 @@ impl Datapath {
     #[must_use]
     pub fn new(pins: PathBuf, trace: bool, clients: u32) -> Self {
         let (ports, detail) = (PortNumbers::default(), Detail { clients, ..Detail::default() });
-        Self {
-            pins,
-            trace,
-            attached: vec![],
-            object: None,
-            ports,
-            counters: vec![],
-            pinned: false,
-            detail,
-            details: None,
-        }
+        Self { pins, trace, attached: vec![], object: None, ports, counters: vec![], detail, details: None }
     }
 
     /// How many events each CPU may report from the next publish on.
@@ -149,6 +137,7 @@ impl Datapath {
             self.undo(change);
             return Err(error.into());
         }
+        self.attached.iter_mut().for_each(Attached::settle);
         self.attached.retain_mut(|attached| {
             let Some(wanted) = wanted.iter().find(|wanted| keeps(attached, wanted)) else { return false };
             if !wanted.egress {
@@ -166,7 +155,7 @@ impl Datapath {
             if let Some(attached) = self.attached.iter_mut().find(|attached| keeps(attached, wanted)) {
                 match attached.replace(object) {
                     Ok(()) if wanted.egress && !attached.filters_egress() => {
-                        attached.add_egress(object)?;
+                        attached.add_egress(object, &self.pins)?;
                         change.egress.push(wanted.device.name.clone());
                         continue;
                     }
@@ -180,10 +169,12 @@ impl Datapath {
                 held.device == wanted.device && held.kind.is_xdp() && wanted.kinds.iter().any(|kind| kind.is_xdp())
             };
             if let Some(at) = self.attached.iter().position(in_the_way) {
-                let held = self.attached.swap_remove(at);
+                let mut held = self.attached.swap_remove(at);
+                held.settle();
                 change.released.push((held.device.clone(), held.kind, held.filters_egress()));
             }
-            let (attached, refused) = Attached::attach(object, &wanted.device, &wanted.kinds, wanted.egress)?;
+            let (attached, refused) =
+                Attached::attach(object, &wanted.device, &wanted.kinds, wanted.egress, &self.pins)?;
             change.fresh.push(attached);
             change.refusals.extend(refused);
         }
@@ -194,16 +185,20 @@ impl Datapath {
     /// nothing.
     fn undo(&mut self, change: Change) {
         drop(change.fresh);
-        let Some(old) = &mut self.object else { return };
         for attached in &mut self.attached {
             if change.egress.contains(&attached.device.name) {
                 attached.drop_egress();
             }
-            drop(attached.replace(old));
+            match &mut self.object {
+                Some(old) => drop(attached.replace(old)),
+                None => attached.restore(),
+            }
         }
+        let Some(old) = &mut self.object else { return };
         for (device, kind, egress) in change.released {
             // A device that does not take back what it held is missing among `attached`, and so in every status.
-            self.attached.extend(Attached::attach(old, &device, &[kind], egress).ok().map(|(attached, _)| attached));
+            self.attached
+                .extend(Attached::attach(old, &device, &[kind], egress, &self.pins).ok().map(|(attached, _)| attached));
         }
     }
 
@@ -211,22 +206,25 @@ impl Datapath {
         let ports: Vec<_> =
             wanted.iter().map(|wanted| (wanted.device.index, self.ports.of(&wanted.device.name))).collect();
         let sets = u32::try_from(ruleset.actions.len()).unwrap_or(u32::MAX);
-        let current = self.counters.last().map(Counters::capacity).filter(|_| self.pinned);
+        let current = self.counters.last().map(Counters::capacity);
         let fits = current.filter(|room| room.sets >= sets && room.ports >= self.ports.count());
         let capacity = fits.unwrap_or_else(|| Capacity {
             sets: sets.next_power_of_two().max(FIRST_SETS),
             ports: self.ports.count().next_power_of_two().max(FIRST_PORTS),
         });
+        let outgrown = self.counters.len() - usize::from(fits.is_some());
+        let pins = Pins { directory: &self.pins, outgrown };
+        // What a load that failed left behind is nobody's to count in.
         if fits.is_none() {
-            self.retire_pins()?;
+            unpin(COUNTERS.map(|name| pins.of(name)))?;
         }
         if self.details.is_none() {
-            self.unpin(&[map::CLIENTS, map::EVENTS, map::METERS])?;
+            unpin(DETAILS.map(|name| pins.of(name)))?;
         }
         let options = Options {
             ports: &ports,
             capacity,
-            pins: Some(&self.pins),
+            pins: Some(pins),
             detail: self.detail,
             trace: self.trace,
             record: false,
@@ -235,40 +233,11 @@ impl Datapath {
         if fits.is_none() {
             let counters = take_counters(&mut object, capacity)?;
             self.counters.push(counters);
-            self.pinned = true;
         }
         if self.details.is_none() {
             self.details = Some(Details::take(&mut object)?);
         }
         Ok(object)
-    }
-
-    /// Makes way for larger counter maps. Those in use until now are pinned under another name: they hold counts.
-    fn retire_pins(&mut self) -> Result<(), PublishError> {
-        if std::mem::take(&mut self.pinned)
-            && let Some(index) = self.counters.len().checked_sub(1)
-        {
-            for name in [map::HITS, map::SEEN] {
-                let path = self.pins.join(name);
-                std::fs::rename(&path, self.pins.join(retired(name, index)))
-                    .map_err(|source| PublishError::Pin { path, source })?;
-            }
-        }
-        // What a load that failed left behind is nobody's to count in.
-        self.unpin(&[map::HITS, map::SEEN])
-    }
-
-    /// Removes pins; the maps live on as long as someone holds them.
-    fn unpin(&self, names: &[&str]) -> Result<(), PublishError> {
-        for path in names.iter().map(|name| self.pins.join(name)) {
-            match std::fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(PublishError::Pin { path, source });
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     /// The devices with their programs.
@@ -280,6 +249,11 @@ impl Datapath {
     /// Takes a device off, so that the next publish attaches it anew.
     pub fn detach(&mut self, device: &str) {
         self.attached.retain(|attached| attached.device.name != device);
+    }
+
+    /// Has the programs stay on their devices when this is dropped, and go on counting.
+    pub fn leave(&mut self) {
+        self.attached.iter_mut().for_each(Attached::leave);
     }
 
     /// Takes every device off; the counters can still be read.
@@ -364,9 +338,15 @@ impl Datapath {
     }
 }
 
-/// The name under which counter maps that were outgrown are pinned.
-pub(super) fn retired(name: &str, index: usize) -> String {
-    format!("{name}_{index}")
+/// Removes pins; the maps live on as long as someone holds them.
+fn unpin<const N: usize>(pins: [PathBuf; N]) -> Result<(), PublishError> {
+    for path in pins {
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(PublishError::Pin { path, source }),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether `attached` can stay under `wanted`: the same device, by one of the kinds allowed.

@@ -169,15 +169,15 @@ fn what_an_earlier_daemon_left_that_makes_no_sense_is_told_and_replaced() {
     for (broken, why) in [
         ("{", "cannot be read"),
         (
-            r#"{"datapath":{"abi":1,"ports":{},"rooms":[],"current":false,"clients":0},"sets":[],"base":{"hits":[],"seen":[],"claims":[]}}"#,
+            r#"{"datapath":{"abi":1,"ports":{},"rooms":[],"clients":0},"sets":[],"base":{"hits":[],"seen":[],"claims":[]}}"#,
             "another version",
         ),
         (
-            r#"{"datapath":{"abi":ABI,"ports":{},"rooms":[[4,64]],"current":true,"clients":9},"sets":[["x"]],"base":{}}"#,
+            r#"{"datapath":{"abi":ABI,"ports":{},"rooms":[[4,64]],"clients":9},"sets":[["x"]],"base":{}}"#,
             "cannot be read",
         ),
         (
-            r#"{"datapath":{"abi":ABI,"ports":{},"rooms":[[4,64],[8,64]],"current":true,"clients":9},"sets":[],"base":{"hits":[],"seen":[],"claims":[]}}"#,
+            r#"{"datapath":{"abi":ABI,"ports":{},"rooms":[[4,64],[8,64]],"clients":9},"sets":[],"base":{"hits":[],"seen":[],"claims":[]}}"#,
             "pinned maps cannot be read",
         ),
     ] {
@@ -190,7 +190,7 @@ fn what_an_earlier_daemon_left_that_makes_no_sense_is_told_and_replaced() {
         left.file("counters.json", &broken);
         let weir = Weir::start_in(&path.router, left, ["-c", config.as_str()]);
         let log = weir.stderr();
-        assert!(log.contains("did not end in order are lost") && log.contains(why), "{broken}: {log}");
+        assert!(log.contains("the counters of an earlier weir are lost") && log.contains(why), "{broken}: {log}");
         let mut sent = Sent::default();
         let before = weir.dropped();
         send(&path, 2, &mut sent);

@@ -1,9 +1,6 @@
 //! A daemon whose configuration changes, and the words of configurations. Judges nothing but that it answers.
 
-use std::net::Ipv4Addr;
-
-use weir_tests::frame::frame;
-use weir_tests::lab::{DEADLINE, LAN_V4, MAC_LAN, MAC_ROUTER_LAN};
+use weir_tests::lab::DEADLINE;
 use weir_tests::netns::Netns;
 use weir_tests::wait_until;
 use weir_tests::weir::{Scratch, Signal, Weir};
@@ -54,7 +51,3 @@ pub(crate) fn rule(name: &str, action: &str, prefixes: &str) -> String {
 }
 
 pub(crate) const PEER: &str = "\"71.18.1.0/24\", \"2605:340::/64\"";
-
-pub(crate) fn to(remote: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
-    frame().macs(MAC_LAN, MAC_ROUTER_LAN).ipv4(LAN_V4, remote).udp(9).payload(payload).build()
-}

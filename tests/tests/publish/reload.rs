@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use weir_tests::echo::TcpProbe;
 use weir_tests::lab::{CONTROL_V4, DEADLINE, LISTED, LISTED_V4, PROBE, Path};
+use weir_tests::traffic::to;
 use weir_tests::wait_until;
 
-use crate::daemon::{PEER, Reloading, devices, rule, to};
+use crate::daemon::{PEER, Reloading, devices, rule};
 
 #[test]
 fn an_open_tcp_flow_is_cut_by_a_publish_and_others_and_the_next_publish_are_not_hurt() {

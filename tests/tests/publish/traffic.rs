@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path as File;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use weir::catalog::Catalog;
 use weir::config::Config;
@@ -15,13 +13,14 @@ use weir::network;
 use weir::process::RunDir;
 use weir::ruleset::parts::Copies;
 use weir::ruleset::{Guard, Ruleset, Sets, compile, resolve};
-use weir_tests::lab::{CONTROL_V4, DEADLINE, LISTED_V4, MAC_LAN, Path};
+use weir_tests::lab::{DEADLINE, LISTED_V4, MAC_LAN, Path};
 use weir_tests::netns::{Netns, veth};
 use weir_tests::socket::PacketSocket;
+use weir_tests::traffic::{to, under_traffic};
 use weir_tests::wait_until;
 use weir_tests::weir::{Counter, Scratch, Signal};
 
-use crate::daemon::{PEER, Reloading, rule, to};
+use crate::daemon::{PEER, Reloading, rule};
 
 /// The library as the daemon uses it.
 struct Library {
@@ -59,55 +58,6 @@ impl Library {
             bytes: sum.bytes + tally.bytes,
         })
     }
-}
-
-/// Ends the traffic, also when the test panics: the scope would wait for it for ever.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Runs `publishes` while the client sends listed and control frames by turns, and checks that exactly the control
-/// frames come out at the server. Gives how many listed frames of how many bytes were sent.
-fn under_traffic(path: &Path, publishes: impl FnOnce()) -> Counter {
-    const BATCH: usize = 32;
-    const PACE: Duration = Duration::from_micros(500);
-    let (lan, wan) = (path.lan_socket(), path.wan_socket());
-    let listed = to(LISTED_V4, b"listed-frame");
-    let control = to(CONTROL_V4, b"control-frame");
-    let batch: Vec<&Vec<u8>> = [&listed, &control].into_iter().cycle().take(BATCH).collect();
-    let done = AtomicBool::new(false);
-    let (listed_sent, leaked) = thread::scope(|scope| {
-        let traffic = scope.spawn(|| {
-            let (mut sent, mut passed, mut leaked) = (0, 0, 0);
-            while !done.load(Ordering::Relaxed) {
-                // A pace, not a wait: flat out, traffic takes the core that the publishes need.
-                thread::sleep(PACE);
-                lan.flood(&batch, BATCH as u64);
-                sent += BATCH as u64 / 2;
-                // The next batch waits for this one, so that no queue runs over: what is missing then was dropped.
-                let deadline = Instant::now() + DEADLINE;
-                while passed < sent {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    let frame =
-                        wan.receive(left).unwrap_or_else(|| panic!("{passed} of {sent} control frames came out"));
-                    passed += u64::from(frame.ends_with(b"control-frame"));
-                    leaked += u64::from(frame.ends_with(b"listed-frame"));
-                }
-            }
-            assert_eq!(wan.drain(|frame| frame.ends_with(b"control-frame")), 0, "a control frame came out twice");
-            (sent, leaked)
-        });
-        let end = End(&done);
-        publishes();
-        drop(end);
-        traffic.join().unwrap()
-    });
-    assert_eq!(leaked, 0, "of {listed_sent} listed frames");
-    Counter { packets: listed_sent, bytes: listed_sent * listed.len() as u64 }
 }
 
 /// Rulesets that all list the peer, each in another set, with tables of other sizes.

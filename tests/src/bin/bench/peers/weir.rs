@@ -1,6 +1,7 @@
 //! weir on a lane's router: the release binary as a daemon. Where the daemon would not choose an attach kind, its library.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 use filter_common::abi::Ports;
@@ -50,7 +51,9 @@ pub(super) fn classic(lane: &Lane, list: &List) -> Result<Installed, String> {
     // The filter goes with the device: nothing is left to detach when the namespace is gone.
     let attached = lane.router.enter(|| {
         let device = network::devices().unwrap().remove(INGRESS).unwrap();
-        Attached::attach(&mut object, &device, &[AttachKind::Tc], false).map_err(|error| error.to_string())
+        // A filter on a clsact qdisc has no pin.
+        Attached::attach(&mut object, &device, &[AttachKind::Tc], false, Path::new(""))
+            .map_err(|error| error.to_string())
     })?;
     Ok(Installed::new((attached.0, object), begun))
 }

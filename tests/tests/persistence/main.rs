@@ -1,0 +1,45 @@
+//! What filters goes on filtering, whatever becomes of the daemon; and what must go, goes, all of it.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod adopt;
+mod boot;
+mod clsact;
+mod faults;
+mod remove;
+
+use std::path::Path as File;
+
+use weir_tests::lab::{CONTROL_V4, DEADLINE, LISTED_V4, Path};
+use weir_tests::traffic::to;
+use weir_tests::weir::Scratch;
+
+/// A configuration that blocks the peer on the router's `devices`.
+fn config(devices: &[&str], attach: &str) -> String {
+    let device = |name| format!("[[interface]]\nname = \"{name}\"\nattach = \"{attach}\"\n");
+    // Tests run side by side: only one daemon could have the page.
+    devices.iter().map(device).collect::<String>() + PEER + "[http]\nlisten = \"off\"\n"
+}
+
+const BOTH: [&str; 2] = ["lan0", "wan0"];
+const PEER: &str = "[[rule]]\nname = \"peer\"\naction = \"block\"\nprefixes = [\"71.18.1.0/24\", \"2605:340::/64\"]\n";
+
+/// Writes the configuration, and gives the arguments that name it.
+fn written(scratch: &Scratch, config: &str) -> [String; 2] {
+    ["-c".into(), scratch.file("weir.toml", config).display().to_string()]
+}
+
+/// Whether a listed frame of the client's reaches the server. An unlisted one behind it must.
+fn passes(path: &Path) -> bool {
+    let (lan, wan) = (path.lan_socket(), path.wan_socket());
+    lan.send(&to(LISTED_V4, b"listed-probe"));
+    lan.send(&to(CONTROL_V4, b"control-probe"));
+    let first = wan.receive_where(DEADLINE, |frame| frame.ends_with(b"-probe")).unwrap();
+    first.ends_with(b"listed-probe")
+}
+
+/// The pins in a run directory.
+fn pins(run_dir: &File) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(run_dir.join("bpf")) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
