@@ -119,6 +119,8 @@ fn every_weir_command_of_the_readme_runs_as_written() {
     let commands = commands("# ");
     assert!(commands.len() >= 6, "README.md shows its commands: {commands:?}");
     let (daemons, others): (Vec<_>, Vec<_>) = commands.into_iter().partition(|line| line.starts_with("weir run"));
+    // It ends the daemon, and not in order: the last of all.
+    let (last, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|line| line.starts_with("weir panic"));
     assert!(!daemons.is_empty() && others.iter().any(|line| line.starts_with("weir status")));
     for daemon in &daemons {
         let mut child = place.start(daemon);
@@ -129,6 +131,11 @@ fn every_weir_command_of_the_readme_runs_as_written() {
         }
         place.run("weir stop");
         assert!(child.0.wait().unwrap().success(), "`{daemon}` ends well");
+    }
+    for line in last {
+        let mut child = place.start(&daemons[0]);
+        place.run(&line);
+        assert!(!child.0.wait().unwrap().success(), "`{line}` kills");
     }
 }
 

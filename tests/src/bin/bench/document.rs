@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::goal::{self, Outcome, number};
 use crate::plot::{self, Curve};
 use crate::results::{Absent, Group, Results, Run};
-use crate::{SECTIONS, measure, stats};
+use crate::{SECTIONS, gauge, measure, stats};
 
 /// The directory of the plots, beside the document.
 const PLOTS: &str = "benchmarks";
@@ -76,13 +76,13 @@ fn machine(results: &Results) -> String {
     for (name, value) in &results.machine {
         writeln!(text, "| {name} | {} |", value.replace('|', "\\|")).unwrap();
     }
-    let steal = 100.0 * measure::MOST_STEAL;
+    let (steal, slowed) = (100.0 * measure::MOST_STEAL, 100.0 * (gauge::MOST_SLOWED - 1.0));
     for (number, run) in (1..).zip(&results.runs) {
         let Run { repeated, disturbed, .. } = run;
         writeln!(
             text,
-            "| run {number} | {repeated} rounds were made again because the hypervisor took more than {steal:.0} % of the CPU; \
-             {disturbed} more were kept although it did |"
+            "| run {number} | {repeated} rounds were made again because the hypervisor took more than {steal:.0} % of the CPU, or a \
+             fixed walk through memory took {slowed:.0} % longer than at best; {disturbed} more were kept although so it was |"
         )
         .unwrap();
     }

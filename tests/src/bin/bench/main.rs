@@ -11,6 +11,7 @@
 mod args;
 mod bystander;
 mod document;
+mod gauge;
 mod goal;
 mod list;
 mod lookup;

@@ -1,10 +1,12 @@
 //! Measures candidates in turns, so that a slow moment of the machine meets all of them. Knows nothing of what is measured.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{fs, panic, thread};
 
 use weir_tests::cpu;
+
+use crate::gauge;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +17,8 @@ pub(crate) struct Effort {
     pub(crate) rounds: usize,
     /// Rounds that may be made again.
     pub(crate) spare: usize,
+    /// How long a group may wait for an undisturbed machine.
+    pub(crate) patience: Duration,
     /// The CPU that measures; whatever else there is has the others.
     pub(crate) cpu: usize,
 }
@@ -30,7 +34,7 @@ impl Effort {
         let usual = if quick { 5 } else { 15 };
         let (rounds, spare) = (rounds.unwrap_or(usual), usual / 2);
         let cpus = thread::available_parallelism().map_or(1, usize::from);
-        Self { quick, rounds, spare, cpu: cpus - 1 }
+        Self { quick, rounds, spare, patience: Duration::from_secs(if quick { 0 } else { 10 }), cpu: cpus - 1 }
     }
 }
 
@@ -46,8 +50,9 @@ pub(crate) struct Rounds {
 /// with another candidate each time, so that none always follows the same one's caches.
 pub(crate) fn in_turns(effort: &Effort, candidates: usize, mut sample: impl FnMut(usize, usize) -> f64) -> Rounds {
     let mut rounds = Rounds { samples: vec![Vec::new(); candidates], ..Rounds::default() };
-    let mut number = 0;
+    let (mut number, mut patience) = (0, effort.patience);
     while number < effort.rounds {
+        gauge::settle(effort, &mut patience);
         let (begun, stolen) = (Instant::now(), steal(effort.cpu));
         let mut round = vec![0.0; candidates];
         for turn in 0..candidates {
@@ -56,11 +61,12 @@ pub(crate) fn in_turns(effort: &Effort, candidates: usize, mut sample: impl FnMu
             round[candidate] = sample(number, candidate);
         }
         let share = (steal(effort.cpu) - stolen) / TICKS / begun.elapsed().as_secs_f64();
-        if share > MOST_STEAL && rounds.repeated < effort.spare {
+        let is_disturbed = share > MOST_STEAL || gauge::read(effort) > gauge::MOST_SLOWED;
+        if is_disturbed && rounds.repeated < effort.spare {
             rounds.repeated += 1;
             continue;
         }
-        rounds.disturbed += usize::from(share > MOST_STEAL);
+        rounds.disturbed += usize::from(is_disturbed);
         for (samples, sample) in rounds.samples.iter_mut().zip(round) {
             samples.push(sample);
         }
@@ -111,7 +117,7 @@ pub(crate) fn stop_if_asked() {
 mod tests {
     use super::*;
 
-    const EFFORT: Effort = Effort { quick: true, rounds: 3, spare: 0, cpu: 0 };
+    const EFFORT: Effort = Effort { quick: true, rounds: 3, spare: 0, patience: Duration::ZERO, cpu: 0 };
 
     #[test]
     fn candidates_take_turns_and_each_begins_a_round() {

@@ -25,9 +25,9 @@ pub(crate) struct Run {
     pub(crate) groups: Vec<Group>,
     /// What was to be measured and was not, and why.
     pub(crate) absent: Vec<Absent>,
-    /// Rounds that were made again because the hypervisor took the CPU away meanwhile.
+    /// Rounds that were made again because others disturbed the machine meanwhile.
     pub(crate) repeated: usize,
-    /// Rounds that were kept although it did: the spare ones were used up.
+    /// Rounds that were kept although they did: the spare ones were used up.
     pub(crate) disturbed: usize,
 }
 
