@@ -10,6 +10,7 @@ mod status;
 mod test;
 mod tidy;
 mod traffic;
+mod vm;
 mod workspace;
 
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ enum Verb {
     },
     /// Measure weir beside its peers and write docs/BENCHMARKS.md (asks for root)
     Bench(bench::Bench),
+    /// Boot other kernels under QEMU and run the root tests inside
+    Vm(vm::Vm),
     /// Check the source rules of CONTRIBUTING.md
     Tidy,
     /// The part of `demo` that needs root
@@ -73,6 +76,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo => demo::demo()?,
         Verb::Test { filter } => return test::test(filter.as_deref()),
         Verb::Bench(bench) => return bench.run(),
+        Verb::Vm(vm) => return vm.run(),
         Verb::Tidy => tidy::verb()?,
         Verb::LabDemo { weir } => demo::demo_as_root(&weir)?,
         Verb::LabServer(server) => server.run()?,

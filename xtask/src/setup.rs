@@ -1,6 +1,6 @@
 //! `xtask setup`: makes a fresh machine ready. Every step looks first, says what it does, and may be run again.
 
-mod debian;
+pub(crate) mod debian;
 mod linker;
 mod programs;
 mod rust_src;
@@ -21,6 +21,8 @@ pub(crate) enum Need {
     Test,
     /// Measure weir beside its peers.
     Bench,
+    /// Boot other kernels.
+    Vm,
 }
 
 /// The verb: prepares the build and says what else the other verbs will install.
@@ -46,6 +48,8 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
         programs::ensure(programs::LAB)?;
     } else if needs.contains(&Need::Bench) {
         programs::ensure(programs::BENCH)?;
+    } else if needs.contains(&Need::Vm) {
+        programs::ensure(programs::VM)?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Fetches Debian's rust-src from the machine's own mirror. The machine's apt state stays untouched; no root needed.
+//! Fetches Debian's packages from the machine's own mirror: rust-src, kernels. The machine's apt state stays untouched; no root
+//! needed, and nothing is installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,16 +18,24 @@ pub(super) fn fetch_rust_src(channel: &str, cache: &Path, target: &Path) -> Resu
     if command::find("apt-get").is_none() || command::find("dpkg-deb").is_none() {
         bail!("this machine has no apt");
     }
-    let os = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
-    let release = codename(&os).context("/etc/os-release names no release")?;
+    let release = release()?;
     let apt = Apt::new(cache.join("apt"))?;
-    let mirror = apt.mirror(release)?;
-    let suites = suites(release);
-    let package = suites.iter().find_map(|suite| apt.download(&mirror, suite, channel).ok().flatten());
+    let mirror = apt.mirror(&release)?;
+    let suites = suites(&release);
+    let package = suites.iter().find_map(|suite| {
+        let suite = apt.suite(&mirror, suite).ok()?;
+        suite.download(&format!("rust-src={channel}*")).ok()
+    });
     let Some(package) = package else {
         bail!("rust-src {channel} is in none of {}", suites.join(", "));
     };
     unpack(&package, channel, target)
+}
+
+/// The Debian release of this machine.
+pub(crate) fn release() -> Result<String> {
+    let os = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+    codename(&os).map(str::to_owned).context("/etc/os-release names no release")
 }
 
 fn codename(os_release: &str) -> Option<&str> {
@@ -42,7 +51,7 @@ fn suites(release: &str) -> Vec<String> {
 }
 
 /// apt with directories of its own, removed at the end.
-struct Apt {
+pub(crate) struct Apt {
     directory: PathBuf,
 }
 
@@ -54,7 +63,7 @@ impl Drop for Apt {
 }
 
 impl Apt {
-    fn new(directory: PathBuf) -> Result<Self> {
+    pub(crate) fn new(directory: PathBuf) -> Result<Self> {
         for sub in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(directory.join(sub))
                 .with_context(|| format!("cannot create {}", directory.display()))?;
@@ -72,7 +81,7 @@ impl Apt {
     }
 
     /// The mirror that this machine's own apt sources use for its release.
-    fn mirror(&self, release: &str) -> Result<String> {
+    pub(crate) fn mirror(&self, release: &str) -> Result<String> {
         let format = ["indextargets", "--format", "$(ORIGIN) $(CODENAME) $(SITE)", "Created-By: Packages"];
         let known = command::output(Command::new("apt-get").args(format))?;
         if let Some(site) = site(&known, release) {
@@ -84,18 +93,37 @@ impl Apt {
         site(&fresh, release).map(str::to_owned).with_context(|| format!("apt knows no mirror for Debian {release}"))
     }
 
-    fn download(&self, mirror: &str, suite: &str, channel: &str) -> Result<Option<PathBuf>> {
-        let sources = self.directory.join("sources.list");
+    /// The packages of one suite.
+    pub(crate) fn suite(&self, mirror: &str, suite: &str) -> Result<Suite<'_>> {
+        let sources = self.directory.join(format!("{suite}.list"));
         fs::write(&sources, format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))?;
-        let from_suite = || {
-            let mut command = self.get();
-            command.arg(format!("-oDir::Etc::SourceList={}", sources.display())).arg("-oDir::Etc::SourceParts=-");
-            command
-        };
-        command::output(from_suite().args(["-q", "update"]))?;
-        command::output(from_suite().args(["-q", "download"]).arg(format!("rust-src={channel}*")))?;
-        let files = fs::read_dir(&self.directory)?.filter_map(|entry| Some(entry.ok()?.path()));
-        Ok(files.into_iter().find(|file| file.extension().is_some_and(|extension| extension == "deb")))
+        let suite = Suite { apt: self, sources };
+        command::output(suite.get().args(["-q", "update"]))?;
+        Ok(suite)
+    }
+}
+
+/// A suite whose index was fetched.
+pub(crate) struct Suite<'a> {
+    apt: &'a Apt,
+    sources: PathBuf,
+}
+
+impl Suite<'_> {
+    fn get(&self) -> Command {
+        let mut command = self.apt.get();
+        command.arg(format!("-oDir::Etc::SourceList={}", self.sources.display())).arg("-oDir::Etc::SourceParts=-");
+        command
+    }
+
+    /// Downloads a package, which may be given with its version, and gives its file.
+    pub(crate) fn download(&self, package: &str) -> Result<PathBuf> {
+        let name = package.split('=').next().unwrap_or(package);
+        command::output(self.get().args(["-q", "download", package]))?;
+        let prefix = format!("{name}_");
+        let files = fs::read_dir(&self.apt.directory)?.flatten();
+        let found = files.into_iter().find(|file| file.file_name().to_string_lossy().starts_with(&prefix));
+        Ok(found.with_context(|| format!("apt brought no {name}"))?.path())
     }
 }
 

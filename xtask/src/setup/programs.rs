@@ -57,6 +57,17 @@ pub(super) const BENCH: &[Program] = &[
     optional("iperf3", "iperf3"),
 ];
 
+/// What `xtask vm` takes.
+pub(super) const VM: &[Program] = &[
+    required("ip", "iproute2"),
+    required("tc", "iproute2"),
+    required("ethtool", "ethtool"),
+    required("busybox", "busybox-static"),
+    required("qemu-system-x86_64", "qemu-system-x86"),
+    required("strip", "binutils"),
+    required("xz", "xz-utils"),
+];
+
 /// Says what `ensure` would find, and installs nothing.
 pub(super) fn report() {
     for program in TEST.iter().chain(BENCH.iter().filter(|bench| TEST.iter().all(|test| test.name != bench.name))) {
