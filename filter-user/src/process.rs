@@ -44,11 +44,12 @@ pub enum RunDirError {
     },
 }
 
-/// A run directory that this process owns. Dropping it gives it back and leaves nothing behind, unless its pins are to be left.
+/// A run directory that this process owns. Dropping it gives it back and leaves nothing behind, unless its pins are to stay: as
+/// those do that another process left, for whatever fails here must not end what filters.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    left: bool,
+    stays: bool,
     _lock: Flock<File>,
 }
 
@@ -65,9 +66,11 @@ impl RunDir {
         };
         // Who holds it, for whoever must end a process that answers no more.
         lock.set_len(0).and_then(|()| writeln!(&*lock, "{}", std::process::id())).map_err(failed)?;
-        let run_dir = Self { path: path.into(), left: false, _lock: lock };
+        let mut run_dir = Self { path: path.into(), stays: false, _lock: lock };
         let _ = fs::remove_file(socket(path));
-        if !run_dir.is_mounted() {
+        if run_dir.is_mounted() {
+            run_dir.stays = run_dir.kept().exists();
+        } else {
             let _ = fs::remove_file(run_dir.kept());
             run_dir.mount()?;
         }
@@ -80,9 +83,15 @@ impl RunDir {
         fs::read(self.kept()).ok()
     }
 
-    /// Has the pins, and what is written down beside them, stay when this is dropped.
-    pub fn leave(&mut self) {
-        self.left = true;
+    /// Whether the pins, and what is written down beside them, stay when this is dropped.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        self.stays
+    }
+
+    /// Has them stay, or not.
+    pub fn stay(&mut self, stays: bool) {
+        self.stays = stays;
     }
 
     /// Writes down, as a whole, what is needed to make sense of the pins.
@@ -131,7 +140,7 @@ impl RunDir {
 impl Drop for RunDir {
     fn drop(&mut self) {
         let _ = fs::remove_file(socket(&self.path));
-        if self.left {
+        if self.stays {
             return;
         }
         self.clear();
@@ -151,7 +160,9 @@ pub fn end(path: &Path) -> Result<Option<i32>, RunDirError> {
     let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock);
     let Err((_, Errno::EWOULDBLOCK)) = lock else { return Ok(None) };
     let pid = fs::read_to_string(path.join("lock")).map_err(failed)?;
-    let pid = pid.trim().parse().map_err(|_| failed(io::Error::other("its lock does not name a process")))?;
+    // Other numbers mean more than one process to kill(2).
+    let pid = pid.trim().parse().ok().filter(|&pid| pid > 1);
+    let pid = pid.ok_or_else(|| failed(io::Error::other("its lock does not name a process")))?;
     kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|error| failed(error.into()))?;
     let deadline = Instant::now() + GONE;
     while let Err((file, Errno::EWOULDBLOCK)) = lock {

@@ -30,9 +30,11 @@ impl Panic {
         }
         let devices = network::devices().context("cannot list the network devices")?;
         // Its end removes the pins, and with them the links.
-        let run_dir = RunDir::take(&self.run_dir)?;
+        let mut run_dir = RunDir::take(&self.run_dir)?;
+        run_dir.stay(false);
         let freed = adopt::remove(&run_dir.pins(), &devices).context("cannot remove what weir left")?;
         drop(run_dir);
+        let freed: Vec<String> = freed.into_iter().collect();
         let what = if freed.is_empty() { "nothing was attached".into() } else { format!("free: {}", freed.join(", ")) };
         print(&(what + "\n"))?;
         Ok(Outcome::Done)

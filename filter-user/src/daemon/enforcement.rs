@@ -31,8 +31,6 @@ use crate::ruleset::{self, RuleIdentity, Sets};
 pub(super) struct Enforcement {
     pub(super) datapath: Datapath,
     run_dir: RunDir,
-    /// Whether what is attached stays when this is dropped.
-    stays: bool,
     /// An earlier daemon may have left filters to which no link leads.
     sweeps: bool,
     pub(super) sets: Sets,
@@ -83,9 +81,7 @@ impl Enforcement {
             }
         };
         let devices = network::devices().context("cannot list the network devices")?;
-        datapath
-            .adopt_links(&devices)
-            .context("cannot take over what an earlier weir left; `weir panic` removes it")?;
+        datapath.adopt_links(&devices).context("cannot look for what an earlier weir left")?;
         if base.is_some() {
             let devices: Vec<_> = datapath.attached().iter().map(|attached| attached.device.name.clone()).collect();
             warn!(devices = devices.join(","), "an earlier weir left its filter: it goes on, and its counters go on");
@@ -93,8 +89,6 @@ impl Enforcement {
         let mut enforcement = Self {
             datapath,
             run_dir,
-            // A start that fails must not end what filters.
-            stays: left.is_some(),
             sweeps: left.is_some(),
             sets,
             base: Reading::default(),
@@ -335,17 +329,17 @@ impl Enforcement {
     /// Detaches from every device; the counters can still be read.
     pub(super) fn detach(&mut self) {
         self.datapath.detach_all();
-        self.stays = false;
+        self.run_dir.stay(false);
     }
 
     /// From here on it stays, however this process ends.
     pub(super) fn stay(&mut self) {
-        self.stays = true;
+        self.run_dir.stay(true);
     }
 
     /// Tells what is left of a start that failed.
     pub(super) fn tell_what_stays(&self) {
-        if self.stays {
+        if self.run_dir.stays() {
             error!("not started; the filter that an earlier weir left goes on: `weir panic` removes it");
         }
     }
@@ -353,9 +347,8 @@ impl Enforcement {
 
 impl Drop for Enforcement {
     fn drop(&mut self) {
-        if self.stays {
+        if self.run_dir.stays() {
             self.datapath.leave();
-            self.run_dir.leave();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Goes on with what a daemon that was killed left in the kernel: its programs on their devices, which filter all the while,
 //! and its counters. All of it is pinned. Publishes nothing: the next publish replaces the programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ impl Datapath {
 
     /// Removes filters on clsact qdiscs that an earlier daemon left and nobody wants any more.
     pub fn sweep(&self, devices: &BTreeMap<String, Device>) -> io::Result<()> {
-        hold::sweep(devices, &self.attached)
+        hold::sweep(devices, &self.attached).map(drop)
     }
 }
 
@@ -94,12 +94,12 @@ pub fn forget(pins: &Path) -> io::Result<()> {
 }
 
 /// Removes every program that was left on `devices`: those whose links are pinned in `pins`, and filters on clsact qdiscs. Gives
-/// the devices of the former.
-pub fn remove(pins: &Path, devices: &BTreeMap<String, Device>) -> io::Result<Vec<String>> {
+/// the devices that had one.
+pub fn remove(pins: &Path, devices: &BTreeMap<String, Device>) -> io::Result<BTreeSet<String>> {
     let mut found = Attached::found(pins, devices)?;
     found.iter_mut().for_each(Attached::settle);
-    let names = found.iter().map(|attached| attached.device.name.clone()).collect();
+    let mut freed: BTreeSet<String> = found.iter().map(|attached| attached.device.name.clone()).collect();
     drop(found);
-    hold::sweep(devices, &[])?;
-    Ok(names)
+    freed.append(&mut hold::sweep(devices, &[])?);
+    Ok(freed)
 }

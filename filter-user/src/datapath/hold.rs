@@ -1,6 +1,6 @@
 //! What holds one program on a device: a pinned link, or a filter on the clsact qdisc. Chooses no attach kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -109,8 +109,10 @@ fn hold_filter(object: &mut Object, device: &Device, layer: Layer, hook: Hook) -
     Ok(Hold::Filter { link: Some(link), device: device.name.clone(), at, leave: false })
 }
 
-/// Removes every filter of weir's from the clsact qdiscs of `devices`, but for those that `attached` has.
-pub(super) fn sweep(devices: &BTreeMap<String, Device>, attached: &[Attached]) -> io::Result<()> {
+/// Removes every filter of weir's from the clsact qdiscs of `devices`, but for those that `attached` has. Gives the devices that had
+/// one.
+pub(super) fn sweep(devices: &BTreeMap<String, Device>, attached: &[Attached]) -> io::Result<BTreeSet<String>> {
+    let mut freed = BTreeSet::new();
     for device in devices.values() {
         let kept = attached.iter().find(|held| held.device.name == device.name);
         let held = |hold: Option<&Hold>| matches!(hold, Some(Hold::Filter { .. }));
@@ -125,13 +127,16 @@ pub(super) fn sweep(devices: &BTreeMap<String, Device>, attached: &[Attached]) -
                     Err(TcError::IoError(error)) if error.kind() == io::ErrorKind::NotFound => {}
                     detached => match detached.map_err(io_error) {
                         Err(error) if error.raw_os_error().is_some_and(|code| NONE.contains(&code)) => {}
-                        detached => detached?,
+                        detached => {
+                            detached?;
+                            freed.insert(device.name.clone());
+                        }
                     },
                 }
             }
         }
     }
-    Ok(())
+    Ok(freed)
 }
 
 impl Hold {

@@ -115,13 +115,14 @@ impl Link {
         Ok(Self { fd, pin, before: None, left: false })
     }
 
-    /// Every link that is pinned in `pins`.
+    /// Every link that is pinned in `pins`. What is no link, or cannot be opened, is left alone: a device that it holds says so when
+    /// it is attached.
     pub(super) fn found(pins: &Path) -> io::Result<Vec<Found>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(pins)? {
             let entry = entry?;
             if let Some(place) = entry.file_name().to_str().and_then(Place::of_pin) {
-                found.push(Self::open(entry.path(), place)?);
+                found.extend(Self::open(entry.path(), place));
             }
         }
         Ok(found)

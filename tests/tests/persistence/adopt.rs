@@ -53,10 +53,12 @@ fn a_start_that_fails_leaves_what_filters_as_it_was() {
     let good = written(&files, &config(&BOTH, "auto"));
     let _odd = path.router.tun_of_hardware("odd0", 801);
     let left = Weir::start(&path.router, &good).kill();
+    // What it blocks is not what is asked for: were lan0 not given its old program back, the peer would pass.
+    let odd = config(&["lan0", "odd0"], "auto").replace("71.18.1.0/24", "203.0.113.0/24");
     let no_file = config(&BOTH, "auto") + "[[rule]]\nname = \"x\"\naction = \"block\"\nfiles = [\"none.netset\"]\n";
     let bad = [
         ("[[interface]\n", "weir.toml:1"),
-        (&config(&["lan0", "odd0"], "auto"), "interface \"odd0\" has hardware type 801"),
+        (&odd, "interface \"odd0\" has hardware type 801"),
         (&no_file, "none.netset"),
     ];
     let mut left = Some(left);
@@ -107,6 +109,32 @@ fn a_device_that_the_next_daemon_does_not_filter_on_is_freed() {
     assert!(path.router.link("lan0")["xdp"].is_null(), "{}", path.router.link("lan0"));
     let links = pins(weir.run_dir()).into_iter().filter(|pin| pin.starts_with("link_")).collect::<Vec<_>>();
     assert_eq!(links, [format!("link_xdp-native_{}", path.router.index("wan0"))]);
+}
+
+#[test]
+fn a_device_is_attached_in_another_way_by_the_next_daemon() {
+    let path = Path::new();
+    let files = Scratch::new();
+    let left = Weir::start(&path.router, written(&files, &config(&BOTH, "xdp-native"))).kill();
+    let weir = Weir::start_in(&path.router, left, written(&files, &config(&BOTH, "xdp-generic")));
+    assert_eq!(BOTH.map(|device| weir.attach(device)), ["xdp-generic"; 2]);
+    assert!(!passes(&path));
+}
+
+#[test]
+fn a_pin_that_is_no_link_is_in_nobodys_way() {
+    let path = Path::new();
+    let files = Scratch::new();
+    let arguments = written(&files, &config(&BOTH, "auto"));
+    let left = Weir::start(&path.router, &arguments).kill();
+    // The counters are lost with it, and told so; the filter is not.
+    fs::rename(left.path().join("bpf/EVENTS"), left.path().join("bpf/link_tcx-ingress_9999")).unwrap();
+    let weir = Weir::start_in(&path.router, left, &arguments);
+    assert!(weir.stderr().contains("the counters of an earlier weir are lost"), "{}", weir.stderr());
+    assert!(!passes(&path));
+    let output = weir.verb(&["panic"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    assert!(passes(&path));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The same on a clsact qdisc, which kernels without tcx need. The daemon itself would take tcx here.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::Path as File;
 use std::process::Command;
 
@@ -15,7 +16,7 @@ use weir::ruleset::{Guard, Sets, compile, resolve};
 use weir_tests::lab::Path;
 use weir_tests::netns::Netns;
 use weir_tests::traffic::under_traffic;
-use weir_tests::weir::Scratch;
+use weir_tests::weir::{Scratch, weir};
 
 use crate::{BOTH, PEER, passes};
 
@@ -52,7 +53,7 @@ fn filters_on_clsact_stay_and_are_replaced_without_a_gap_and_those_that_nobody_w
         };
         let leave = |(mut run_dir, mut datapath): (RunDir, Datapath)| {
             datapath.leave();
-            run_dir.leave();
+            run_dir.stay(true);
         };
         leave(start(&wanted));
         assert!(!passes(&path), "the filters stay");
@@ -66,6 +67,10 @@ fn filters_on_clsact_stay_and_are_replaced_without_a_gap_and_those_that_nobody_w
         datapath.sweep(&all).unwrap();
         assert_eq!(shown(), [1, 0]);
         drop((datapath, run_dir));
+        assert_eq!(shown(), [0, 0]);
+        leave(start(&wanted));
+        let output = weir([OsStr::new("panic"), OsStr::new("--run-dir"), directory.as_os_str()]);
+        assert_eq!((output.code, &*output.stdout), (0, "free: lan0, wan0\n"), "{output:?}");
         assert_eq!(shown(), [0, 0]);
         assert!(passes(&path));
     });

@@ -43,7 +43,7 @@ pub(super) fn fetch(name: &str, directory: &Path) -> Result<Kernel> {
         return Ok(kernel);
     }
     println!("vm: fetching kernel {name} from Debian {suite}");
-    let staging = root.with_extension("partial");
+    let staging = directory.join("kernels").join(format!("{name}.partial"));
     fs::remove_dir_all(&staging).ok();
     fs::create_dir_all(&staging).with_context(|| format!("cannot create {}", staging.display()))?;
     let apt = Apt::new(directory.join("apt"))?;
