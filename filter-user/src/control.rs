@@ -14,6 +14,7 @@ use crate::events::Event;
 use crate::process;
 use crate::report::{SelfTest, Status};
 use crate::ruleset::Explained;
+use crate::sandbox;
 
 /// What a client may ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +68,25 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether it changes nothing: whoever may connect may ask.
+    #[must_use]
+    pub fn is_question(&self) -> bool {
+        match self {
+            Self::Status | Self::SelfTest | Self::Metrics { .. } | Self::Recent { .. } | Self::Explain { .. } => true,
+            Self::Stop
+            | Self::Leave
+            | Self::Apply { .. }
+            | Self::Confirm
+            | Self::Rollback
+            | Self::Pause { .. }
+            | Self::Resume
+            | Self::Flush
+            | Self::Update { .. } => false,
+        }
+    }
+}
+
 /// What the daemon answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -96,7 +116,7 @@ pub enum ControlError {
     #[error("no weir is running on {}; start one with `weir run`, or name its --run-dir", .0.display())]
     NotRunning(PathBuf),
     /// The socket is not for this user.
-    #[error("no permission for {}; run as the user who runs weir, or root", .0.display())]
+    #[error("no permission for {}; run as root, as the user who runs weir, or as a member of that user's group", .0.display())]
     Permission(PathBuf),
     /// The connection broke.
     #[error("weir on {} did not answer: {source}", path.display())]
@@ -153,13 +173,20 @@ impl Client {
         let reader = tokio::io::BufReader::new((&mut stream).take(MAX_REQUEST)).read_line(&mut line).await;
         reader.ok()?;
         let mut client = Self { stream };
-        match serde_json::from_str(&line) {
-            Ok(request) => Some((request, client)),
-            Err(error) => {
-                client.answer(&Answer::Error(format!("not a request: {error}"))).await;
-                None
-            }
-        }
+        let refusal = match serde_json::from_str::<Request>(&line) {
+            Ok(request) if request.is_question() => return Some((request, client)),
+            // The kernel says who it is (`SO_PEERCRED`, unix(7)).
+            Ok(request) => match client.stream.peer_cred() {
+                Ok(peer) if sandbox::is_master(peer.uid()) => return Some((request, client)),
+                Ok(peer) => {
+                    format!("only root and the user who runs weir may change anything; this is user {}", peer.uid())
+                }
+                Err(error) => format!("cannot tell who asks: {error}"),
+            },
+            Err(error) => format!("not a request: {error}"),
+        };
+        client.answer(&Answer::Error(refusal)).await;
+        None
     }
 
     /// Sends the answer. A client that went away gets none.

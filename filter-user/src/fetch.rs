@@ -19,6 +19,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::config::{FetchConfig, Location};
 use crate::controller::{Job, Outcome};
+use crate::sandbox;
 use crate::source::copy::{Copy, Provenance, Validators};
 use crate::source::{self, Content, Need, irr};
 
@@ -47,6 +48,12 @@ impl Question {
             ca: config.ca.clone(),
             timeout: config.timeout,
         }
+    }
+
+    /// The files that are read to answer it.
+    fn files(&self) -> Vec<&Path> {
+        let source = if let Location::File(path) = &self.location { Some(path) } else { None };
+        source.into_iter().chain(&self.ca).map(PathBuf::as_path).collect()
     }
 }
 
@@ -272,6 +279,8 @@ pub fn answer(mut questions: impl io::BufRead, mut out: impl io::Write) -> io::R
     questions.read_line(&mut line)?;
     let question: Question = serde_json::from_str(&line)?;
     limit_memory(&question);
+    // Before anything from outside is read.
+    sandbox::confine_reader(&question.files()).map_err(io::Error::other)?;
     let (head, copy) = match ask(&question) {
         Outcome::Unchanged => (Head::Unchanged, None),
         Outcome::Failed { problem, retry_after } => (Head::Failed { problem, retry_after }, None),

@@ -3,7 +3,9 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use nix::unistd::Pid;
 
-use crate::metrics;
+use crate::{metrics, sandbox};
 
 /// Where the daemon keeps its socket and pins, unless it is told otherwise.
 pub const RUN_DIR: &str = "/run/weir";
@@ -50,6 +52,7 @@ pub enum RunDirError {
 pub struct RunDir {
     path: PathBuf,
     stays: bool,
+    unmounter: Option<Unmounter>,
     _lock: Flock<File>,
 }
 
@@ -66,7 +69,7 @@ impl RunDir {
         };
         // Who holds it, for whoever must end a process that answers no more.
         lock.set_len(0).and_then(|()| writeln!(&*lock, "{}", std::process::id())).map_err(failed)?;
-        let mut run_dir = Self { path: path.into(), stays: false, _lock: lock };
+        let mut run_dir = Self { path: path.into(), stays: false, unmounter: None, _lock: lock };
         let _ = fs::remove_file(socket(path));
         if run_dir.is_mounted() {
             run_dir.stays = run_dir.kept().exists();
@@ -75,6 +78,12 @@ impl RunDir {
             run_dir.mount()?;
         }
         Ok(run_dir)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// What a daemon that did not get to clean up had written down beside its pins; its pins are there, too.
@@ -106,7 +115,7 @@ impl RunDir {
     }
 
     fn is_mounted(&self) -> bool {
-        statfs(&self.pins()).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
+        is_bpffs(&self.pins())
     }
 
     fn mount(&self) -> Result<(), RunDirError> {
@@ -120,34 +129,102 @@ impl RunDir {
     /// A directory on a bpffs.
     #[must_use]
     pub fn pins(&self) -> PathBuf {
-        self.path.join("bpf")
+        pins(&self.path)
     }
 
-    /// Removes the pins with their mount, and what was kept beside them.
-    fn clear(&self) {
-        let pins = self.pins();
-        // Unmounting removes the pins of a mount of its own; there is nothing to do about a failure but go on.
-        while self.is_mounted() {
-            if umount2(&pins, MntFlags::MNT_DETACH).is_err() {
-                break;
-            }
+    /// Has another process unmount the BPF file system in the end: this one is about to lose the right to. Where it has none
+    /// already, somebody else mounted it, and it stays, empty.
+    pub fn keep_unmounter(&mut self) -> io::Result<()> {
+        if sandbox::may_unmount() {
+            self.unmounter = Some(Unmounter::start(&self.path)?);
         }
-        let _ = fs::remove_dir(&pins);
-        let _ = fs::remove_file(self.kept());
+        Ok(())
     }
+}
+
+/// Unmounts what is mounted for pins in the run directory at `path`, and removes the directories that are empty then.
+fn unmount(path: &Path) {
+    let pins = pins(path);
+    // There is nothing to do about a failure but go on.
+    while is_bpffs(&pins) {
+        if umount2(&pins, MntFlags::MNT_DETACH).is_err() {
+            break;
+        }
+    }
+    let _ = fs::remove_dir(&pins);
+    // Other things may be in it.
+    let _ = fs::remove_dir(path);
+}
+
+/// A process that keeps the right to unmount, and does nothing else. It ends with the one that started it, however that ends;
+/// and unmounts only when it is told to, for what a daemon that was killed had pinned must stay.
+#[derive(Debug)]
+struct Unmounter {
+    process: Child,
+    order: ChildStdin,
+}
+
+/// The hidden verb that runs [`wait_to_unmount`].
+pub const UNMOUNT: &str = "unmount";
+
+impl Unmounter {
+    fn start(run_dir: &Path) -> io::Result<Self> {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(UNMOUNT).arg(run_dir).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // What is typed at a terminal is not meant for it.
+        let mut process = command.process_group(0).spawn()?;
+        let order = process.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(Self { process, order })
+    }
+
+    fn end(mut self, unmount: bool) {
+        if unmount {
+            let _ = self.order.write_all(b"\n");
+        }
+        drop(self.order);
+        let _ = self.process.wait();
+    }
+}
+
+/// What the process that unmounts does: waits for a byte on `order`.
+pub fn wait_to_unmount(run_dir: &Path, mut order: impl io::Read) -> io::Result<()> {
+    let _ = sandbox::confine_unmounter();
+    if order.read(&mut [0])? == 1 {
+        unmount(run_dir);
+    }
+    Ok(())
 }
 
 impl Drop for RunDir {
     fn drop(&mut self) {
         let _ = fs::remove_file(socket(&self.path));
-        if self.stays {
-            return;
+        let unmounter = self.unmounter.take();
+        if !self.stays {
+            // One by one, for the mount may not be weir's to remove.
+            for pin in fs::read_dir(self.pins()).into_iter().flatten().flatten() {
+                let _ = fs::remove_file(pin.path());
+            }
+            let _ = fs::remove_file(self.kept());
+            let _ = fs::remove_file(self.path.join("lock"));
         }
-        self.clear();
-        let _ = fs::remove_file(self.path.join("lock"));
-        // Other things may be in it.
-        let _ = fs::remove_dir(&self.path);
+        match unmounter {
+            Some(unmounter) => unmounter.end(!self.stays),
+            None if self.stays => {}
+            None => unmount(&self.path),
+        }
     }
+}
+
+/// The directory for pins in run directory `run_dir`.
+#[must_use]
+pub fn pins(run_dir: &Path) -> PathBuf {
+    run_dir.join("bpf")
+}
+
+/// Whether a BPF file system is mounted at `path`.
+#[must_use]
+pub fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
 }
 
 /// Kills the daemon that holds the run directory at `path`, and waits for its end. Gives its process id; `None` where none does.

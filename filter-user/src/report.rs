@@ -14,6 +14,7 @@ use crate::ruleset::parts::PartId;
 use crate::ruleset::probe::Probe;
 use crate::ruleset::resolve::Gap;
 use crate::ruleset::{RuleAction, RuleIdentity, Sets};
+use crate::survey::Survey;
 use crate::tally::{Key, Tally};
 
 pub(crate) use clients::MOST_CLIENTS;
@@ -163,7 +164,7 @@ pub fn add_last(totals: &mut Totals, sets: &Sets, last: &BTreeMap<u32, i64>) {
 }
 
 /// One device as `status` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceStatus {
     /// Its name.
     pub name: String,
@@ -326,6 +327,9 @@ pub struct Status {
     /// Seconds until an applied change goes back, unless it is confirmed.
     #[serde(default)]
     pub unconfirmed_secs: Option<u64>,
+    /// The kernel and the devices, as far as the daemon can tell.
+    #[serde(default)]
+    pub system: Survey,
     /// Checksum of the configuration that was rolled back, while the file may still hold it.
     #[serde(default)]
     pub rejected: Option<String>,

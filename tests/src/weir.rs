@@ -131,7 +131,18 @@ impl Weir {
     /// Likewise, in the directory of a daemon that ended: with what it left in its run and state directories.
     #[must_use]
     pub fn start_in<A: AsRef<OsStr>>(netns: &Netns, scratch: Scratch, arguments: impl IntoIterator<Item = A>) -> Self {
-        let mut weir = Self::launch_in(netns, scratch, arguments);
+        Self::start_by(&[], netns, scratch, arguments)
+    }
+
+    /// Likewise, by another program: one that takes a command behind its own arguments.
+    #[must_use]
+    pub fn start_by<A: AsRef<OsStr>>(
+        starter: &[&str],
+        netns: &Netns,
+        scratch: Scratch,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        let mut weir = Self::launch_by(starter, netns, scratch, arguments);
         let started = Instant::now();
         while !weir.is_attached() {
             let exited = weir.child.try_wait().unwrap();
@@ -152,10 +163,22 @@ impl Weir {
     /// Likewise, in the directory of a daemon that ended.
     #[must_use]
     pub fn launch_in<A: AsRef<OsStr>>(netns: &Netns, scratch: Scratch, arguments: impl IntoIterator<Item = A>) -> Self {
+        Self::launch_by(&[], netns, scratch, arguments)
+    }
+
+    fn launch_by<A: AsRef<OsStr>>(
+        starter: &[&str],
+        netns: &Netns,
+        scratch: Scratch,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
         let arguments: Vec<OsString> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
         let log = |name: &str| File::create(scratch.path().join(name)).unwrap();
-        let mut command = netns.command(binary());
-        command.arg("run").args(&arguments).arg("--run-dir").arg(scratch.path());
+        let program = binary();
+        let words = starter.iter().map(|word| OsStr::new(*word)).chain([program.as_os_str()]);
+        let words: Vec<&OsStr> = words.collect();
+        let mut command = netns.command(words[0]);
+        command.args(&words[1..]).arg("run").args(&arguments).arg("--run-dir").arg(scratch.path());
         // Tests that restart a daemon bring a directory of their own.
         if !arguments.iter().any(|argument| argument == "--state-dir") {
             command.arg("--state-dir").arg(scratch.path().join("state"));

@@ -6,6 +6,7 @@ mod command;
 mod demo;
 mod lab;
 mod setup;
+mod soak;
 mod status;
 mod test;
 mod tidy;
@@ -41,6 +42,8 @@ enum Verb {
     },
     /// Measure weir beside its peers and write docs/BENCHMARKS.md (asks for root)
     Bench(bench::Bench),
+    /// Publish each second under full load for 20 minutes, and write docs/SOAK.md of what that took (asks for root)
+    Soak(soak::Soak),
     /// Boot other kernels under QEMU and run the root tests inside
     Vm(vm::Vm),
     /// Check the source rules of CONTRIBUTING.md
@@ -76,6 +79,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo => demo::demo()?,
         Verb::Test { filter } => return test::test(filter.as_deref()),
         Verb::Bench(bench) => return bench.run(),
+        Verb::Soak(soak) => return soak.run(),
         Verb::Vm(vm) => return vm.run(),
         Verb::Tidy => tidy::verb()?,
         Verb::LabDemo { weir } => demo::demo_as_root(&weir)?,

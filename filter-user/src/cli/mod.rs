@@ -14,6 +14,7 @@ mod apply;
 mod catalog;
 mod check;
 mod cut;
+mod doctor;
 mod explain;
 mod generate;
 mod panic;
@@ -54,11 +55,13 @@ enum Verb {
     Resume(apply::Resume),
     Update(apply::Update),
     Fetch(apply::Fetch),
+    Unmount(panic::Unmount),
     Catalog(catalog::Catalog),
     Replay(replay::Replay),
     Report(report::ShowReport),
     Status(status::ShowStatus),
     Selftest(selftest::ShowSelfTest),
+    Doctor(doctor::Doctor),
     Top(top::ShowTop),
     Stop(stop::Stop),
     Panic(panic::Panic),
@@ -87,10 +90,12 @@ pub fn main() -> ExitCode {
         Verb::Resume(verb) => verb.execute(),
         Verb::Update(verb) => verb.execute(),
         Verb::Fetch(_) => apply::Fetch::execute(),
+        Verb::Unmount(verb) => verb.execute(),
         Verb::Catalog(verb) => verb.execute(),
         Verb::Replay(verb) => verb.execute(),
         Verb::Report(verb) => verb.execute(),
         Verb::Selftest(verb) => verb.execute(),
+        Verb::Doctor(verb) => verb.execute(),
         Verb::Status(verb) => verb.execute(),
         Verb::Top(verb) => verb.execute(),
         Verb::Stop(verb) => verb.execute(),

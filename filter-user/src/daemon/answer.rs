@@ -12,6 +12,7 @@ use crate::control::{Answer, MAX_PAUSE, Request};
 use crate::controller::Event;
 use crate::metrics::{self, Figures, Format};
 use crate::report::{DeviceStatus, Status};
+use crate::survey::survey;
 use crate::{network, process, store};
 
 impl Daemon<'_> {
@@ -169,9 +170,12 @@ impl Daemon<'_> {
             .degraded
             .extend(unsaved.map(|what| format!("{what} cannot be stored in {directory}: a restart would not find it")));
         enforced.degraded.extend(self.server.problem());
+        enforced.degraded.extend(self.enforcement.unpinned.clone());
         enforced.degraded.extend(self.evidence.degraded());
         enforced.degraded.extend(self.textfile_problem.clone());
         let live = self.controller.live();
+        let names: Vec<String> = enforced.devices.iter().map(|device| device.name.clone()).collect();
+        enforced.degraded.extend(live.map_or(vec![], |policy| self.places.lacks(&policy.config.evidence)));
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -195,6 +199,7 @@ impl Daemon<'_> {
             next_switch: self.controller.next_switch(now),
             paused_secs: self.controller.paused(now).map(|left| left.as_secs()),
             unconfirmed_secs: self.controller.unconfirmed(now),
+            system: survey(&names).unwrap_or_default(),
             rejected: self.controller.rejected().map(str::to_owned),
         })
     }

@@ -53,6 +53,8 @@ pub(super) struct Enforcement {
     pub(super) lists: Vec<ListVersion>,
     /// What the live ruleset must drop and pass, and the rules for which there is no such packet.
     pub(super) probes: (Vec<Probe>, Vec<String>),
+    /// Why the filter would end with this process.
+    pub(super) unpinned: Option<String>,
     traces: bool,
     trace: Option<Trace>,
 }
@@ -103,6 +105,7 @@ impl Enforcement {
             degraded: Vec::new(),
             lists: Vec::new(),
             probes: Default::default(),
+            unpinned: None,
             traces,
             trace: None,
         };
@@ -257,6 +260,13 @@ impl Enforcement {
         Ok(())
     }
 
+    /// Looks whether what is live is still what runs.
+    pub(super) fn check(&mut self) {
+        self.check_devices(false);
+        self.check_life();
+        self.check_pins();
+    }
+
     /// A device that goes away takes its programs along; when it comes back, it is attached anew. Where devices `changed`, one may
     /// have come in another's place.
     pub(super) fn check_devices(&mut self, changed: bool) {
@@ -283,8 +293,25 @@ impl Enforcement {
         }
     }
 
+    /// The file system that the programs are pinned in may go away, or take no more pins: the filter goes on, but not longer than
+    /// this process, which cannot mount another one.
+    fn check_pins(&mut self) {
+        let pinned = self.datapath.keep_pinned();
+        let pins = self.run_dir.pins();
+        let problem = pinned.err().map(|problem| {
+            let pins = pins.display();
+            format!("the filter ends when this daemon is killed: it cannot be pinned in {pins} ({problem}); mount -t bpf bpf {pins}")
+        });
+        match (&problem, &self.unpinned) {
+            (Some(problem), None) => error!("{problem}"),
+            (None, Some(_)) => info!("the filter is pinned again"),
+            _ => {}
+        }
+        self.unpinned = problem;
+    }
+
     /// Holds each device's packets against those its program saw; one that does not run gives way to the next kind.
-    pub(super) fn check_life(&mut self) {
+    fn check_life(&mut self) {
         let Ok(received) = network::received() else { return };
         let now = Instant::now();
         let mut died = Vec::new();

@@ -15,11 +15,12 @@ use crate::control::Client;
 use crate::network::Changes;
 use crate::process;
 
-/// Listens on the control socket of `run_dir`.
+/// Listens on the control socket of `run_dir`. The group of the user who runs weir may ask; who may change anything, is told by
+/// what the kernel says of the client ([`Client::read`]).
 pub(super) fn listen(run_dir: &Path) -> anyhow::Result<UnixListener> {
     let socket = process::socket(run_dir);
     let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen on {}", socket.display()))?;
-    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))
+    std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o660))
         .with_context(|| format!("cannot restrict {}", socket.display()))?;
     Ok(listener)
 }

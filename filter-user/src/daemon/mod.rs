@@ -3,6 +3,7 @@
 
 mod answer;
 mod clock;
+mod confine;
 mod counting;
 mod enforcement;
 mod evidence;
@@ -11,6 +12,7 @@ mod inlet;
 mod recorder;
 mod selftest;
 mod sinks;
+mod supervisor;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -35,6 +37,7 @@ use crate::ruleset::parts::PartId;
 use crate::source::copy::Copy;
 use crate::store::{self, Store};
 use clock::Clock;
+use confine::Places;
 use enforcement::Enforcement;
 use evidence::Evidence;
 use inlet::Signals;
@@ -64,7 +67,10 @@ pub fn run(settings: &Settings<'_>) -> anyhow::Result<Status> {
 async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     let given = (settings.load)()?;
     process::lift_memlock();
-    let run_dir = RunDir::take(&settings.run_dir)?;
+    let mut run_dir = RunDir::take(&settings.run_dir)?;
+    confine::check_rights()?;
+    // Before there is another thread, and before anything is read that comes from outside.
+    let places = Places::confine(&mut run_dir, &settings.state_dir, &given.0.evidence);
     // Signals are caught before anything is attached, so that none can leave a program behind.
     let mut signals = Signals::new()?;
     let (answers, mut answered) = mpsc::channel(16);
@@ -85,6 +91,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
         explaining: Arc::new(Semaphore::new(1)),
         textfile_problem: None,
         server: Server::start(requests.clone(), &settings.state_dir, &settings.run_dir),
+        places,
     };
     daemon.start(given).inspect_err(|_| daemon.enforcement.tell_what_stays())?;
     // From here on it is enforced: what is written down must say so, however soon this process is killed.
@@ -106,6 +113,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
     trace.set_missed_tick_behavior(MissedTickBehavior::Delay);
 
     daemon.enforcement.stay();
+    supervisor::ready();
     let (end, last) = loop {
         tokio::select! {
             _ = signals.interrupt.recv() => break (End::Detach, None),
@@ -126,10 +134,10 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
                 daemon.happens(Event::Fetched(part, outcome)).unwrap_or_default();
             }
             _ = second.tick() => {
-                daemon.enforcement.check_devices(false);
-                daemon.enforcement.check_life();
+                daemon.enforcement.check();
                 daemon.write_again();
                 daemon.configure_server();
+                supervisor::alive();
                 if let Some(watch) = settings.watch
                     && let Ok(status) = daemon.status()
                 {
@@ -150,6 +158,7 @@ async fn serve(settings: &Settings<'_>) -> anyhow::Result<Status> {
             _ = trace.tick(), if settings.trace => daemon.enforcement.flush_trace(),
         }
     };
+    supervisor::stopping();
     let finished = daemon.finish(end);
     drop(daemon);
     let status = finished?;
@@ -213,6 +222,7 @@ struct Daemon<'a> {
     server: Server,
     /// Why the metrics are not in their file.
     textfile_problem: Option<String>,
+    places: Places,
 }
 
 impl Daemon<'_> {
@@ -284,6 +294,7 @@ impl Daemon<'_> {
     }
 
     fn try_reload(&mut self, confirm: Option<Duration>) -> anyhow::Result<()> {
+        supervisor::reloading();
         let dead = self.enforcement.forget_dead();
         let result = (self.settings.load)().and_then(|given| {
             if confirm.is_some() && given.1.is_none() {
@@ -294,6 +305,7 @@ impl Daemon<'_> {
         if result.is_err() {
             self.enforcement.remember_dead(dead);
         }
+        supervisor::ready();
         result
     }
 

@@ -11,11 +11,12 @@ use filter_common::abi::{ABI_VERSION, Ports, map};
 use serde::{Deserialize, Serialize};
 
 use super::attach::Attached;
+use super::bpf::Pin;
 use super::counters::Counters;
 use super::details::Details;
 use super::hold;
-use super::object::{Capacity, Pins, is_map};
-use super::publish::Datapath;
+use super::object::{COUNTERS, Capacity, DETAILS, Pins, is_map};
+use super::publish::{Datapath, PublishError};
 use crate::network::Device;
 
 /// What is needed to read the pinned maps, beside their set ids.
@@ -40,6 +41,9 @@ pub enum AdoptError {
     /// A pin is missing or of another shape.
     #[error("the pinned maps cannot be read")]
     Maps(#[from] MapError),
+    /// A pin cannot be opened once more.
+    #[error(transparent)]
+    Pins(#[from] PublishError),
 }
 
 impl Datapath {
@@ -60,9 +64,11 @@ impl Datapath {
         for (outgrown, &(ports, sets)) in kept.rooms.iter().enumerate() {
             let pins = Pins { directory: &datapath.pins, outgrown };
             let counters = Counters::open(&pins.of(map::HITS), &pins.of(map::SEEN), Capacity { ports, sets })?;
+            datapath.pinned.append(&mut hold_pins(COUNTERS.map(|name| pins.of(name)))?);
             datapath.counters.push(counters);
         }
         datapath.details = Some(Details::open(&datapath.pins)?);
+        datapath.pinned.append(&mut hold_pins(DETAILS.map(|name| datapath.pins.join(name)))?);
         let ports = |&(ingress, egress): &(u32, u32)| Ports { ingress, egress };
         datapath.ports.by_name = kept.ports.iter().map(|(name, numbers)| (name.clone(), ports(numbers))).collect();
         Ok(datapath)
@@ -79,6 +85,12 @@ impl Datapath {
     pub fn sweep(&self, devices: &BTreeMap<String, Device>) -> io::Result<()> {
         hold::sweep(devices, &self.attached).map(drop)
     }
+}
+
+/// Opens pins that were just made.
+pub(super) fn hold_pins<const N: usize>(pins: [PathBuf; N]) -> Result<Vec<Pin>, PublishError> {
+    let open = |path: PathBuf| Pin::open(path.clone()).map_err(|source| PublishError::Pin { path, source });
+    pins.into_iter().map(open).collect()
 }
 
 /// Removes the pins of an earlier daemon's counters, which cannot be read. Its links stay, and with them its programs, which count

@@ -124,7 +124,7 @@ fn reason(kind: AttachKind, error: &io::Error) -> String {
         Some(libc::EINVAL | libc::ERANGE) if xdp => {
             format!("its driver refuses XDP as it is set up now ({error}); check MTU and LRO")
         }
-        Some(libc::EPERM | libc::EACCES) => "run weir as root, or with CAP_BPF and CAP_NET_ADMIN".into(),
+        Some(libc::EPERM | libc::EACCES) => "run weir as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into(),
         _ => error.to_string(),
     }
 }
@@ -258,6 +258,16 @@ impl Attached {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(&self.ingress, Hold::Link(link) if link.is_gone())
+    }
+
+    /// Sees to it that this stays when the process is killed; an error where it would not.
+    pub fn keep_pinned(&mut self) -> io::Result<()> {
+        for hold in self.holds() {
+            if let Hold::Link(link) = hold {
+                link.keep_pinned()?;
+            }
+        }
+        Ok(())
     }
 
     /// Filters egress, too.

@@ -7,17 +7,15 @@
 //! A link is pinned, and its pin's name says where it is: the kernel goes on filtering when the process that made it ends
 //! without dropping it, and the next one finds it there.
 
-use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+use super::bpf::{bpf, bpf_open, halves, open_at, pin_at};
 
 /// Commands of `enum bpf_cmd`, attach types of `enum bpf_attach_type`, link types of `enum bpf_link_type`:
 /// `include/uapi/linux/bpf.h`.
-const BPF_OBJ_PIN: libc::c_long = 6;
-const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
@@ -104,15 +102,25 @@ impl Link {
         let fd = bpf_open(BPF_LINK_CREATE, &[program.as_raw_fd().cast_unsigned(), ifindex, attach_type, flags])?;
         let pin = pins.join(place.pin(ifindex));
         // Of a device that had this index before, and is gone.
-        match fs::remove_file(&pin) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        // `pathname` (64 bits), bpf_fd, file_flags.
-        let path = c_path(&pin)?;
-        let [one, other] = halves(path.as_ptr() as u64);
-        bpf(BPF_OBJ_PIN, &[one, other, fd.as_raw_fd().cast_unsigned(), 0])?;
-        Ok(Self { fd, pin, before: None, left: false })
+        let _ = fs::remove_file(&pin);
+        // It filters without its pin, too: `keep_pinned` tells.
+        let _ = pin_at(fd.as_fd(), &pin);
+        let link = Self { fd, pin, before: None, left: false };
+        link.pin_program(program);
+        Ok(link)
+    }
+
+    /// Pins the program that runs beside the link: to find it by its number takes a right (`CAP_SYS_ADMIN`) that a daemon has
+    /// given up. Without the pin the next daemon cannot put this program back where its own start fails half-way.
+    fn pin_program(&self, program: BorrowedFd<'_>) {
+        let pin = self.program_pin();
+        let _ = fs::remove_file(&pin);
+        let _ = pin_at(program, &pin);
+    }
+
+    fn program_pin(&self) -> PathBuf {
+        let name = self.pin.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        self.pin.with_file_name(format!("program_{}", name.trim_start_matches(PREFIX)))
     }
 
     /// Every link that is pinned in `pins`. What is no link, or cannot be opened, is left alone: a device that it holds says so when
@@ -129,15 +137,17 @@ impl Link {
     }
 
     fn open(pin: PathBuf, place: Place) -> io::Result<Found> {
-        let path = c_path(&pin)?;
-        let [one, other] = halves(path.as_ptr() as u64);
-        let fd = bpf_open(BPF_OBJ_GET, &[one, other, 0, 0])?;
+        let fd = open_at(&pin)?;
         let Told { kind, program, ifindex } = told(fd.as_fd())?;
         if !matches!(kind, BPF_LINK_TYPE_XDP | BPF_LINK_TYPE_TCX) {
             return Err(io::Error::other(format!("{} is no link of weir's", pin.display())));
         }
-        let before = bpf_open(BPF_PROG_GET_FD_BY_ID, &[program, 0, 0]).ok();
-        Ok(Found { link: Self { fd, pin, before, left: true }, place, ifindex })
+        let mut link = Self { fd, pin, before: None, left: true };
+        // A daemon that was killed may have pinned the program before that.
+        let pinned =
+            open_at(&link.program_pin()).ok().filter(|pinned| number(pinned.as_fd()).is_ok_and(|n| n == program));
+        link.before = pinned.or_else(|| bpf_open(BPF_PROG_GET_FD_BY_ID, &[program, 0, 0]).ok());
+        Ok(Found { link, place, ifindex })
     }
 
     /// Puts `program` in the place of the one that runs, atomically: every packet meets one of the two. On an error the
@@ -145,7 +155,14 @@ impl Link {
     pub(super) fn update(&self, program: BorrowedFd<'_>) -> io::Result<()> {
         // `link_update`: link_fd, new_prog_fd, flags, old_prog_fd.
         let attributes = [self.fd.as_raw_fd().cast_unsigned(), program.as_raw_fd().cast_unsigned(), 0, 0];
-        bpf(BPF_LINK_UPDATE, &attributes).map(|_| ())
+        bpf(BPF_LINK_UPDATE, &attributes)?;
+        self.pin_program(program);
+        Ok(())
+    }
+
+    /// Pins it again where its pin is gone: the file system may have been unmounted, or taken no pin when it was made.
+    pub(super) fn keep_pinned(&self) -> io::Result<()> {
+        if self.pin.exists() { Ok(()) } else { pin_at(self.fd.as_fd(), &self.pin) }
     }
 
     /// Whether its device is gone; one that came in its place, under the same name and index, has no program.
@@ -176,6 +193,7 @@ impl Drop for Link {
             // Said, for the kernel lets go of a pin a while after it is removed. It fails where the device is gone; a pin that is
             // gone is what is wanted, and one that cannot be removed goes with the file system.
             let _ = bpf(BPF_LINK_DETACH, &[self.fd.as_raw_fd().cast_unsigned(), 0, 0, 0]);
+            let _ = fs::remove_file(self.program_pin());
             let _ = fs::remove_file(&self.pin);
         }
     }
@@ -197,27 +215,11 @@ fn told(link: BorrowedFd<'_>) -> io::Result<Told> {
     Ok(Told { kind, program, ifindex })
 }
 
-fn c_path(path: &Path) -> io::Result<CString> {
-    Ok(CString::new(path.as_os_str().as_bytes())?)
-}
-
-/// A pointer or number of 64 bits, as two words in their order in memory.
-fn halves(number: u64) -> [u32; 2] {
-    let (high, low) = ((number >> 32) as u32, number as u32);
-    if cfg!(target_endian = "big") { [high, low] } else { [low, high] }
-}
-
-fn bpf_open(command: libc::c_long, attributes: &[u32]) -> io::Result<OwnedFd> {
-    let fd = bpf(command, attributes)?;
-    #[expect(unsafe_code, reason = "the kernel hands out a raw descriptor")]
-    // SAFETY: the kernel just made this descriptor for us, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn bpf(command: libc::c_long, attributes: &[u32]) -> io::Result<libc::c_int> {
-    #[expect(unsafe_code, reason = "aya wraps these commands with a fallback that weir must not have")]
-    // SAFETY: the pointer and the size describe `attributes`, which outlives the call, as does what they point to; the
-    // commands read them, and one writes to the buffer that its attributes name, of the size that they say.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(attributes)) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as libc::c_int) }
+/// A program's number.
+fn number(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // `bpf_prog_info`: type, id, and more, which the kernel leaves out where there is no room.
+    let mut told = [0_u32; 2];
+    let [one, other] = halves(told.as_mut_ptr() as u64);
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &[program.as_raw_fd().cast_unsigned(), size_of_val(&told) as u32, one, other])?;
+    Ok(told[1])
 }

@@ -2,8 +2,10 @@
 
 pub mod adopt;
 pub mod attach;
+mod bpf;
 pub mod counters;
 mod details;
+pub mod foreign;
 mod hold;
 mod link;
 pub mod object;

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use aya::maps::{MapError, PerCpuArray};
 use filter_common::abi::{Event, Meter, Ports, Seen, map};
 
+use super::adopt::hold_pins;
 use super::attach::{AttachError, AttachKind, Attached};
+use super::bpf::Pin;
 use super::counters::{Counters, Met};
 use super::details::Details;
 use super::object::{COUNTERS, Capacity, DETAILS, Detail, LoadError, Object, Options, Pins};
@@ -39,10 +41,19 @@ pub enum PublishError {
     /// A device does not take it.
     #[error(transparent)]
     Attach(#[from] AttachError),
-    /// The pins of the counter maps.
-    #[error("cannot remove {}", path.display())]
+    /// A pin of a map that counts cannot be removed, or opened.
+    #[error("cannot use the pin {}", path.display())]
     Pin {
         /// The pin.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// What is to be pinned is not.
+    #[error("nothing can be pinned in {} (mount -t bpf bpf {})", path.display(), path.display())]
+    Unpinned {
+        /// The directory.
         path: PathBuf,
         /// What the system says.
         #[source]
@@ -90,6 +101,8 @@ pub struct Datapath {
     pub(super) counters: Vec<Counters>,
     pub(super) detail: Detail,
     pub(super) details: Option<Details>,
+    /// The maps that count, as they are pinned.
+    pub(super) pinned: Vec<Pin>,
 }
 
 /// A generation that is loaded, and not yet under any device.
@@ -105,7 +118,17 @@ impl Datapath {
     #[must_use]
     pub fn new(pins: PathBuf, trace: bool, clients: u32) -> Self {
         let (ports, detail) = (PortNumbers::default(), Detail { clients, ..Detail::default() });
-        Self { pins, trace, attached: vec![], object: None, ports, counters: vec![], detail, details: None }
+        Self {
+            pins,
+            trace,
+            attached: vec![],
+            object: None,
+            ports,
+            counters: vec![],
+            detail,
+            details: None,
+            pinned: vec![],
+        }
     }
 
     /// How many events each CPU may report from the next publish on.
@@ -117,6 +140,8 @@ impl Datapath {
     /// verifier takes many times longer than the swaps, between which devices run different generations. What counts its
     /// packets is pinned and in [`Datapath::kept`] then.
     pub fn stage(&mut self, ruleset: &Ruleset, wanted: &[Wanted]) -> Result<Staged, PublishError> {
+        // Maps that are not found by their pins would be made anew, and count where nobody reads.
+        self.keep_pinned().map_err(|source| PublishError::Unpinned { path: self.pins.clone(), source })?;
         let mut object = self.load(ruleset, wanted)?;
         for attached in &self.attached {
             if wanted.iter().any(|wanted| keeps(attached, wanted)) {
@@ -232,10 +257,13 @@ impl Datapath {
         let mut object = Object::load(ruleset, &options)?;
         if fits.is_none() {
             let counters = take_counters(&mut object, capacity)?;
+            self.pinned.append(&mut hold_pins(COUNTERS.map(|name| pins.of(name)))?);
             self.counters.push(counters);
         }
         if self.details.is_none() {
-            self.details = Some(Details::take(&mut object)?);
+            let details = Details::take(&mut object)?;
+            self.pinned.append(&mut hold_pins(DETAILS.map(|name| pins.of(name)))?);
+            self.details = Some(details);
         }
         Ok(object)
     }
@@ -244,6 +272,12 @@ impl Datapath {
     #[must_use]
     pub fn attached(&self) -> &[Attached] {
         &self.attached
+    }
+
+    /// Sees to it that the programs stay when the process is killed, and what they count; an error where they would not.
+    pub fn keep_pinned(&mut self) -> io::Result<()> {
+        self.pinned.iter().try_for_each(Pin::keep)?;
+        self.attached.iter_mut().try_for_each(Attached::keep_pinned)
     }
 
     /// Takes a device off, so that the next publish attaches it anew.

@@ -5,6 +5,7 @@
 
 mod catalog;
 mod configuration;
+mod doctor;
 mod documents;
 mod explain;
 mod help;

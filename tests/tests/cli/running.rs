@@ -178,8 +178,10 @@ fn a_stranger_cannot_ask_or_stop_the_daemon() {
     let weir = copy_for_all(&scratch);
     for verb in ["status", "stop"] {
         let output = as_nobody(&weir, &[verb, "--run-dir", daemon.run_dir().to_str().unwrap()]);
-        let says =
-            format!("weir: no permission for {}; run as the user who runs weir, or root\n", daemon.run_dir().display());
+        let says = format!(
+            "weir: no permission for {}; run as root, as the user who runs weir, or as a member of that user's group\n",
+            daemon.run_dir().display()
+        );
         assert_eq!((output.code, output.stderr), (1, says), "{verb}");
     }
     assert_eq!(daemon.generation(), 1);
@@ -218,6 +220,7 @@ fn status_gives_programs_exactly_the_documented_keys_and_people_a_table() {
         "resting",
         "rules",
         "seen",
+        "system",
         "table_bytes",
         "unconfirmed_secs",
         "uptime_secs",

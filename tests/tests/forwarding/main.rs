@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod counting;
+mod malformed;
 mod scopes;
 mod verdicts;
 mod wires;

@@ -4,8 +4,10 @@
 
 mod adopt;
 mod boot;
+mod clock;
 mod clsact;
 mod faults;
+mod refusals;
 mod remove;
 
 use std::path::Path as File;

@@ -39,6 +39,7 @@ pub(super) const TEST: &[Program] = &[
     optional("minisign", "minisign"),
     optional("nft", "nftables"),
     optional("bgpdump", "bgpdump"),
+    optional("faketime", "faketime"),
     optional("pppd", "ppp"),
     optional("pppoe-server", "pppoe"),
     optional("chromium", "chromium"),

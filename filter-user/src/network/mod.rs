@@ -1,5 +1,8 @@
 //! The devices, addresses and gateways of this host: the only reader of the kernel's network state. Changes nothing.
 
+mod features;
+mod netlink;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
@@ -9,13 +12,13 @@ use std::os::fd::AsRawFd as _;
 use filter_common::packet::Layer;
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
-};
+use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
 use tokio::net::UnixDatagram;
 
 use crate::flows;
 use crate::ruleset::Host;
+pub use features::{Features, features};
+use netlink::{Ask, attribute, attributes, text, word};
 
 /// A network device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,101 +108,47 @@ const RTMGRP_LINK: u32 = 1;
 /// Asks the kernel for its links. Not `getifaddrs`: it leaves out those without an address of their own, such as ppp, tun
 /// and wireguard devices.
 fn dump_links() -> io::Result<BTreeMap<String, Device>> {
-    let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
-    let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
-    // `nlmsghdr` (length; type and flags; sequence; port) and an empty `ifinfomsg`.
-    let kind = u32::from(RTM_GETLINK) | u32::from(NLM_F_REQUEST_DUMP) << 16;
-    let kind = if cfg!(target_endian = "big") { kind.rotate_left(16) } else { kind };
-    let request = [32, kind, 1, 0, 0, 0, 0, 0].map(u32::to_ne_bytes);
-    send(socket.as_raw_fd(), request.as_flattened(), MsgFlags::empty())?;
     let mut devices = BTreeMap::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        if read_links(buffer.get(..length).unwrap_or_default(), &mut devices)? {
-            return Ok(devices);
-        }
-    }
+    links(|link| devices.extend(read_link(link).map(|device| (device.name.clone(), device))))?;
+    Ok(devices)
 }
 
-/// Numbers of `include/uapi/linux/netlink.h`, `rtnetlink.h` and `if_link.h`.
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+/// Hands each link to `take`: an `ifinfomsg` and its attributes.
+fn links(mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    // An empty `ifinfomsg`.
+    netlink::ask(SockProtocol::NetlinkRoute, RTM_GETLINK, Ask::Dump, &[0; IFINFOMSG], |kind, link| {
+        if kind == RTM_NEWLINK {
+            take(link);
+        }
+    })
+}
+
+/// Numbers of `include/uapi/linux/rtnetlink.h` and `if_link.h`; bytes of an `ifinfomsg`.
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
-const NLM_F_REQUEST_DUMP: u16 = 0x301;
-const NLM_F_DUMP_INTR: u16 = 0x10;
 const IFLA_IFNAME: u16 = 3;
-
-/// Reads one datagram of a dump; tells whether it was the last.
-fn read_links(mut messages: &[u8], devices: &mut BTreeMap<String, Device>) -> io::Result<bool> {
-    while let Some(Message { kind, flags, body, rest }) = Message::split(messages) {
-        if flags & NLM_F_DUMP_INTR != 0 {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        match kind {
-            NLMSG_DONE => return Ok(true),
-            NLMSG_ERROR => {
-                let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                return Err(io::Error::from_raw_os_error(-code));
-            }
-            RTM_NEWLINK => devices.extend(read_link(body).map(|device| (device.name.clone(), device))),
-            _ => {}
-        }
-        messages = rest;
-    }
-    Ok(false)
-}
-
-/// A netlink message, and what follows it.
-struct Message<'a> {
-    kind: u16,
-    flags: u16,
-    body: &'a [u8],
-    rest: &'a [u8],
-}
-
-impl<'a> Message<'a> {
-    /// The first of `messages`.
-    fn split(messages: &'a [u8]) -> Option<Self> {
-        let length = u32::from_ne_bytes(*messages.first_chunk()?) as usize;
-        let body = messages.get(16..length)?;
-        let word = |at: usize| Some(u16::from_ne_bytes(*messages.get(at..)?.first_chunk()?));
-        let rest = messages.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Self { kind: word(4)?, flags: word(6)?, body, rest })
-    }
-}
+const IFINFOMSG: usize = 16;
 
 /// A device out of its `ifinfomsg` (family, padding, u16 hardware type, u32 index, ...) and attributes.
 fn read_link(link: &[u8]) -> Option<Device> {
     let hardware = u16::from_ne_bytes(*link.get(2..)?.first_chunk()?);
-    let index = u32::from_ne_bytes(*link.get(4..)?.first_chunk()?);
-    let name = attribute(link.get(16..)?, IFLA_IFNAME)?.split(|&byte| byte == 0).next().unwrap_or_default();
-    Some(Device { name: String::from_utf8_lossy(name).into_owned(), index, hardware })
+    let index = word(link.get(4..)?)?;
+    let name = text(attribute(link.get(IFINFOMSG..)?, IFLA_IFNAME)?);
+    Some(Device { name, index, hardware })
 }
 
 /// Devices of flow tables with hardware offload: packets of their flows may pass no hook of the kernel. None where the
 /// kernel has no nftables, or does not let us ask.
 pub fn offloaded() -> io::Result<BTreeSet<String>> {
-    let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkNetFilter);
-    let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
-    let kind = u32::from(NFT_MSG_GETFLOWTABLE) | u32::from(NLM_F_REQUEST_DUMP) << 16;
-    let kind = if cfg!(target_endian = "big") { kind.rotate_left(16) } else { kind };
-    // `nlmsghdr` and an `nfgenmsg` of all families.
-    let request = [20, kind, 1, 0, 0].map(u32::to_ne_bytes);
-    send(socket.as_raw_fd(), request.as_flattened(), MsgFlags::empty())?;
     let mut devices = BTreeSet::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        let mut messages = buffer.get(..length).unwrap_or_default();
-        while let Some(Message { kind, body, rest, .. }) = Message::split(messages) {
-            match kind {
-                NLMSG_DONE | NLMSG_ERROR => return Ok(devices),
-                _ => devices.extend(read_flow_table(body.get(4..).unwrap_or_default())),
-            }
-            messages = rest;
-        }
+    // An `nfgenmsg` of all families.
+    let asked = netlink::ask(SockProtocol::NetlinkNetFilter, NFT_MSG_GETFLOWTABLE, Ask::Dump, &[0; 4], |_, table| {
+        devices.extend(read_flow_table(table.get(4..).unwrap_or_default()));
+    });
+    match asked {
+        // The kernel answers so where it has no nftables, or does not let us ask.
+        Err(error) if error.raw_os_error().is_some() => Ok(BTreeSet::new()),
+        asked => asked.map(|()| devices),
     }
 }
 
@@ -218,27 +167,7 @@ fn read_flow_table(table: &[u8]) -> Vec<String> {
     }
     let hook = attribute(table, NFTA_FLOWTABLE_HOOK).unwrap_or_default();
     let devices = attribute(hook, NFTA_FLOWTABLE_HOOK_DEVS).unwrap_or_default();
-    let name = |(_, name): (u16, &[u8])| {
-        String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default()).into_owned()
-    };
-    attributes(devices).map(name).collect()
-}
-
-/// The first netlink attribute of a kind.
-fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    attributes(bytes).find_map(|(found, value)| (found == kind).then_some(value))
-}
-
-/// Netlink attributes: kind without its flags, and value.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    const KIND: u16 = 0x3fff;
-    std::iter::from_fn(move || {
-        let [low, high, kind @ ..] = *bytes.first_chunk::<4>()?;
-        let length = usize::from(u16::from_ne_bytes([low, high]));
-        let value = bytes.get(4..length)?;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((u16::from_ne_bytes(kind) & KIND, value))
-    })
+    attributes(devices).map(|(_, name)| text(name)).collect()
 }
 
 /// This host's name, as the kernel has it (hostname(7)).
@@ -337,6 +266,7 @@ fn resolvers(text: &str) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use super::netlink::make;
     use super::*;
 
     #[test]
@@ -357,18 +287,11 @@ mod tests {
 
     #[test]
     fn devices_of_flow_tables_are_read_where_hardware_forwards() {
-        fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-            let length = u16::try_from(value.len() + 4).unwrap();
-            let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-            bytes.extend(value);
-            bytes.resize(bytes.len().next_multiple_of(4), 0);
-            bytes
-        }
-        let devices = [attribute(1, b"lan0\0"), attribute(1, b"wan0\0")].concat();
-        let hook = [attribute(1, &[0, 0, 0, 0]), attribute(0x8003, &devices)].concat();
+        let devices = [make(1, b"lan0\0"), make(1, b"wan0\0")].concat();
+        let hook = [make(1, &[0, 0, 0, 0]), make(0x8003, &devices)].concat();
         let table = |flags: u32| {
-            let name = attribute(2, b"ft\0");
-            [name, attribute(0x8003, &hook), attribute(7, &flags.to_be_bytes())].concat()
+            let name = make(2, b"ft\0");
+            [name, make(0x8003, &hook), make(7, &flags.to_be_bytes())].concat()
         };
         assert_eq!(read_flow_table(&table(1)), ["lan0", "wan0"]);
         assert!(read_flow_table(&table(0)).is_empty());
