@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod command;
 mod demo;
+mod fuzz;
 mod lab;
 mod setup;
 mod status;
@@ -43,6 +44,8 @@ enum Verb {
     Bench(bench::Bench),
     /// Boot other kernels under QEMU and run the root tests inside
     Vm(vm::Vm),
+    /// Run the fuzz targets with libFuzzer
+    Fuzz(fuzz::Fuzz),
     /// Check the source rules of CONTRIBUTING.md
     Tidy,
     /// The part of `demo` that needs root
@@ -77,6 +80,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test { filter } => return test::test(filter.as_deref()),
         Verb::Bench(bench) => return bench.run(),
         Verb::Vm(vm) => return vm.run(),
+        Verb::Fuzz(fuzz) => return fuzz.run(),
         Verb::Tidy => tidy::verb()?,
         Verb::LabDemo { weir } => demo::demo_as_root(&weir)?,
         Verb::LabServer(server) => server.run()?,
