@@ -141,7 +141,7 @@ pub fn read_links(mut messages: &[u8], devices: &mut BTreeMap<String, Device>) -
             NLMSG_DONE => return Ok(true),
             NLMSG_ERROR => {
                 let code = body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                return Err(io::Error::from_raw_os_error(-code));
+                return Err(io::Error::from_raw_os_error(code.saturating_neg()));
             }
             RTM_NEWLINK => devices.extend(read_link(body).map(|device| (device.name.clone(), device))),
             _ => {}
@@ -383,6 +383,14 @@ mod tests {
             let _ = read_flow_table(&whole[..length]);
         }
         assert!(offloaded().unwrap_or_default().is_empty(), "this machine has no such hardware");
+    }
+
+    #[test]
+    fn a_refusal_with_the_lowest_number_there_is_is_an_error_like_any_other() {
+        let mut message = [36_u32.to_ne_bytes(), [0; 4], [0; 4], [0; 4], i32::MIN.to_ne_bytes()].concat();
+        message[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
+        message.resize(36, 0);
+        assert!(read_links(&message, &mut BTreeMap::new()).is_err());
     }
 
     #[test]
