@@ -4,8 +4,8 @@
 mod oracle;
 
 use etherparse::{
-    EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6FragmentHeader, Ipv6Header, NetSlice,
-    SingleVlanHeader, SlicedPacket, VlanId,
+    EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6FragmentHeader, Ipv6Header,
+    NetSlice, SingleVlanHeader, SlicedPacket, VlanId,
 };
 use filter_common::packet::{Layer, Protocol};
 use oracle::{IPV4, IPV6, PPPOE_SESSION, TPIDS, expected, parsed};

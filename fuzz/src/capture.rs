@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use weir::capture::{Captured, CaptureError, Layer, frames};
+use weir::capture::{CaptureError, Captured, Layer, frames};
 
 use crate::bytes::Bytes;
 use crate::judge;

@@ -101,8 +101,12 @@ fn configuration(text: &[u8]) {
             for (rule, resolved) in config.rules.iter().zip(resolved.rules()) {
                 for net in &rule.prefixes {
                     let found = match net {
-                        ipnet::IpNet::V4(net) => resolved.v4.contains(net.addr().into()) && resolved.v4.contains(net.broadcast().into()),
-                        ipnet::IpNet::V6(net) => resolved.v6.contains(net.addr().into()) && resolved.v6.contains(net.broadcast().into()),
+                        ipnet::IpNet::V4(net) => {
+                            resolved.v4.contains(net.addr().into()) && resolved.v4.contains(net.broadcast().into())
+                        }
+                        ipnet::IpNet::V6(net) => {
+                            resolved.v6.contains(net.addr().into()) && resolved.v6.contains(net.broadcast().into())
+                        }
                     };
                     assert!(found, "{net} is missing");
                 }

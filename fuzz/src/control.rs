@@ -137,7 +137,9 @@ impl Daemon {
             Request::Apply { confirm } => Event::Load(Box::new(load(confirm.map(Duration::from_secs)))),
             Request::Confirm => Event::Confirm,
             Request::Rollback => Event::RollBack,
-            Request::Pause { secs } if (1..=MAX_PAUSE.as_secs()).contains(secs) => Event::Pause(Duration::from_secs(*secs)),
+            Request::Pause { secs } if (1..=MAX_PAUSE.as_secs()).contains(secs) => {
+                Event::Pause(Duration::from_secs(*secs))
+            }
             Request::Resume => Event::Resume,
             Request::Update { accept } => Event::Update(accept.clone()),
             _ => Event::Tick,

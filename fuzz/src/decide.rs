@@ -100,7 +100,8 @@ fn sighting(bytes: &mut Bytes<'_>, borders: &[Vec<IpAddr>; 2]) -> Sighting {
     if choice & 8 != 0 {
         met.macs = Some([bytes.pick(&MACS), bytes.pick(&MACS)]);
         // Priority bits do not belong to the id.
-        met.tags = (0..usize::from(choice >> 6)).map(|_| bytes.pick(&VLANS) | u16::from(bytes.byte() & 0xf) << 12).collect();
+        met.tags =
+            (0..usize::from(choice >> 6)).map(|_| bytes.pick(&VLANS) | u16::from(bytes.byte() & 0xf) << 12).collect();
         met.untagged = choice & 16 != 0 && !met.tags.is_empty();
     }
     met

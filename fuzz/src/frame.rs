@@ -36,7 +36,8 @@ fn assert_link(frame: &[u8], meta: &Meta, taken_out: u16) {
     let link = Link::read(&Even(frame), meta);
     let number = |bytes: &[u8]| bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte));
     let has_header = meta.layer == Layer::Ethernet && frame.len() >= 16;
-    let (destination, source) = if has_header { (number(&frame[..6]), number(&frame[6..12])) } else { (NO_MAC, NO_MAC) };
+    let (destination, source) =
+        if has_header { (number(&frame[..6]), number(&frame[6..12])) } else { (NO_MAC, NO_MAC) };
     assert_eq!((link.macs.destination, link.macs.source), (destination, source));
     let outermost = if taken_out != 0 {
         taken_out

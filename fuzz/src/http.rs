@@ -108,7 +108,9 @@ fn any(sent: &[u8], listen: SocketAddr) {
         assert!(!writes(request) && listen.ip().is_loopback() || holds(TOKEN), "{request:?} without the token");
         assert!(holds("host:"), "{request:?} without a host");
         match request {
-            Request::Apply { confirm } => assert!(confirm.is_none_or(|secs| (1..=86_400).contains(&secs)), "{confirm:?}"),
+            Request::Apply { confirm } => {
+                assert!(confirm.is_none_or(|secs| (1..=86_400).contains(&secs)), "{confirm:?}")
+            }
             Request::Pause { secs } => assert!((1..=MAX_PAUSE.as_secs()).contains(secs), "{secs}"),
             Request::Recent { limit } => assert!((1..=Recent::MOST).contains(limit), "{limit}"),
             Request::Stop | Request::Leave | Request::Flush | Request::SelfTest => panic!("{request:?} over HTTP"),
@@ -147,9 +149,18 @@ fn assert_head(answered: &[u8]) -> u16 {
 fn made(bytes: &mut Bytes<'_>, listen: SocketAddr) {
     let method = bytes.pick(&["GET", "HEAD", "POST", "PUT", "DELETE"]);
     let (path, call) = bytes.pick(&CALLS);
-    let host = bytes.pick(&[Some(HOST), Some("router.lan:9846"), Some("127.0.0.1:9846"), Some("[::1]"), None, Some("evil.example"), Some("")]);
+    let host = bytes.pick(&[
+        Some(HOST),
+        Some("router.lan:9846"),
+        Some("127.0.0.1:9846"),
+        Some("[::1]"),
+        None,
+        Some("evil.example"),
+        Some(""),
+    ]);
     let token = bytes.pick(&[Some(TOKEN), None, Some("weir-token-0123456789abcdeg"), Some("")]);
-    let kind = bytes.pick(&[Some("application/json"), Some("Application/JSON; charset=utf-8"), Some("text/plain"), None]);
+    let kind =
+        bytes.pick(&[Some("application/json"), Some("Application/JSON; charset=utf-8"), Some("text/plain"), None]);
     let origin = bytes.pick(&[None, Some("own"), Some("http://evil.example"), Some("null")]);
     let body = String::from_utf8_lossy(bytes.short()).into_owned();
     let body = match bytes.below(4) {
@@ -216,15 +227,21 @@ const CALLS: [(&str, Call); 17] = [
     ("/api/v1/events?limits=3", Call::Refused),
     ("/api/v1/explain?address=192.0.2.1", Call::Read(|| Request::Explain { address: [192, 0, 2, 1].into() })),
     ("/api/v1/explain?address=%31", Call::Refused),
-    ("/api/v1/apply", Call::Write(|body| match number(body, "confirm") {
-        Body::Empty => Some(Request::Apply { confirm: None }),
-        Body::Number(secs) if (1..=86_400).contains(&secs) => Some(Request::Apply { confirm: Some(secs) }),
-        _ => None,
-    })),
-    ("/api/v1/pause", Call::Write(|body| match number(body, "secs") {
-        Body::Number(secs) if (1..=86_400).contains(&secs) => Some(Request::Pause { secs }),
-        _ => None,
-    })),
+    (
+        "/api/v1/apply",
+        Call::Write(|body| match number(body, "confirm") {
+            Body::Empty => Some(Request::Apply { confirm: None }),
+            Body::Number(secs) if (1..=86_400).contains(&secs) => Some(Request::Apply { confirm: Some(secs) }),
+            _ => None,
+        }),
+    ),
+    (
+        "/api/v1/pause",
+        Call::Write(|body| match number(body, "secs") {
+            Body::Number(secs) if (1..=86_400).contains(&secs) => Some(Request::Pause { secs }),
+            _ => None,
+        }),
+    ),
     ("/api/v1/confirm", Call::Write(|body| empty(body).then_some(Request::Confirm))),
     ("/api/v1/rollback", Call::Write(|body| empty(body).then_some(Request::Rollback))),
     ("/api/v1/resume", Call::Write(|body| empty(body).then_some(Request::Resume))),

@@ -102,7 +102,8 @@ struct Sealed {
 
 static SEALED: LazyLock<Sealed> = LazyLock::new(|| {
     let (signer, _) = Signer::generate().unwrap();
-    let (report, mark) = (b"{\"host\":\"router\"}\n".to_vec(), Mark { serial: 7, previous: None, host: "router".into() });
+    let (report, mark) =
+        (b"{\"host\":\"router\"}\n".to_vec(), Mark { serial: 7, previous: None, host: "router".into() });
     let signature = signer.sign(&report, &mark).unwrap().into_bytes();
     Sealed { files: [report, signature, signer.public().unwrap().into_bytes()], mark }
 });
@@ -195,8 +196,10 @@ fn books(bytes: &mut Bytes<'_>) {
                 reading = ledger.reopen(&mut sets, port);
             }
             _ => {
-                let (members, port, direction, packets) = (bytes.byte(), bytes.pick(&[1, 2, 3]), bytes.byte(), bytes.byte());
-                let members: Vec<&RuleIdentity> = (0..).zip(&rules).filter(|(bit, _)| members >> bit & 1 == 1).map(|(_, rule)| rule).collect();
+                let (members, port, direction, packets) =
+                    (bytes.byte(), bytes.pick(&[1, 2, 3]), bytes.byte(), bytes.byte());
+                let members: Vec<&RuleIdentity> =
+                    (0..).zip(&rules).filter(|(bit, _)| members >> bit & 1 == 1).map(|(_, rule)| rule).collect();
                 if members.is_empty() {
                     continue;
                 }
@@ -204,7 +207,8 @@ fn books(bytes: &mut Bytes<'_>) {
                 ids.sort_unstable();
                 let set = sets.set_id(&ids).unwrap();
                 let tally = Tally { packets: packets.into(), bytes: 100 * u64::from(packets) };
-                let (v6, direction) = (direction & 2 != 0, if direction & 1 == 1 { Direction::In } else { Direction::Out });
+                let (v6, direction) =
+                    (direction & 2 != 0, if direction & 1 == 1 { Direction::In } else { Direction::Out });
                 *reading.hits.entry(Key { port, set, direction, v6 }).or_default() += tally;
                 if let Some((action, names)) = credited(&members, direction)
                     && (action == RuleAction::Block || !hooks[&port].egress)

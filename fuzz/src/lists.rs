@@ -209,7 +209,10 @@ fn set_name(name: &[u8]) {
     match irr::members_queries(name) {
         Ok(session) => {
             assert_eq!(session, format!("!!\n!nweir\n!i{name},1\n!q\n"));
-            assert!(session.lines().count() == 4 && session.is_ascii() && !name.contains([' ', ',', '!']), "{session:?}");
+            assert!(
+                session.lines().count() == 4 && session.is_ascii() && !name.contains([' ', ',', '!']),
+                "{session:?}"
+            );
         }
         Err(refused) => drop(judge::line(refused)),
     }

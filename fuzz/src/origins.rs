@@ -55,7 +55,8 @@ pub(crate) fn table<E: Display>(document: &[u8], read: impl Fn(&[u8], &Wanted) -
         assert_eq!(some.organisations.get(asn), all.organisations.get(asn), "the name of AS{asn}");
     }
     // By name: whoever has it, and nobody who has another.
-    let Some((pattern, name)) = all.organisations.values().find_map(|name| Some((NamePattern::new(name)?, name))) else {
+    let Some((pattern, name)) = all.organisations.values().find_map(|name| Some((NamePattern::new(name)?, name)))
+    else {
         return;
     };
     if let Ok(named) = read(document, &Wanted::Named(BTreeSet::new(), vec![pattern.clone()])) {

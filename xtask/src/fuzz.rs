@@ -107,7 +107,9 @@ impl Fuzz {
         let outcomes: Result<Vec<Vec<(usize, Outcome)>>> = thread::scope(|scope| {
             let workers: Vec<_> = (0..self.jobs).map(|_| scope.spawn(work)).collect();
             let joined = workers.into_iter().map(|worker| worker.join());
-            joined.map(|result| result.unwrap_or_else(|_| bail!("a run of a target ended by a panic of xtask"))).collect()
+            joined
+                .map(|result| result.unwrap_or_else(|_| bail!("a run of a target ended by a panic of xtask")))
+                .collect()
         });
         let mut outcomes: Vec<(usize, Outcome)> = outcomes?.into_iter().flatten().collect();
         outcomes.sort_by_key(|(place, _)| *place);
