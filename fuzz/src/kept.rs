@@ -80,6 +80,11 @@ fn chain(text: &[u8]) {
         Err(refused) => return assert!(!refused.to_string().is_empty()),
     };
     assert_eq!(Chain::parse(&chain.text()), Ok(chain.clone()));
+    let links: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (at, link) in links.iter().enumerate() {
+        let before = at.checked_sub(1).map_or(&serde_json::Value::Null, |before| &links[before]["sha256"]);
+        assert_eq!((link["serial"].as_u64(), &link["previous"]), (Some(at as u64 + 1), before));
+    }
     let next = chain.next("router");
     assert_eq!(next.serial, text.lines().count() as u64 + 1);
     chain.push(&next, 5, "ab".repeat(32));

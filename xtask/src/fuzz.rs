@@ -48,7 +48,7 @@ A run starts from fuzz/corpus/TARGET, which is committed and which `cargo test` 
 earlier runs found interesting, in target/fuzzing/corpus. A finding ends its target's run; its input is in
 target/fuzzing/findings. Then: fix it, name the input by what it means, and commit it to fuzz/corpus/TARGET.";
 
-/// Coverage for libFuzzer (clang's SanitizerCoverage), by flags that stable compilers take.
+/// Coverage for libFuzzer (clang's `SanitizerCoverage`), by flags that stable compilers take.
 const COVERAGE: [&str; 5] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -106,7 +106,7 @@ impl Fuzz {
         };
         let outcomes: Result<Vec<Vec<(usize, Outcome)>>> = thread::scope(|scope| {
             let workers: Vec<_> = (0..self.jobs).map(|_| scope.spawn(work)).collect();
-            let joined = workers.into_iter().map(|worker| worker.join());
+            let joined = workers.into_iter().map(thread::ScopedJoinHandle::join);
             joined
                 .map(|result| result.unwrap_or_else(|_| bail!("a run of a target ended by a panic of xtask")))
                 .collect()
@@ -135,7 +135,9 @@ fn compile(targets: &[String]) -> Result<Vec<PathBuf>> {
     let mut cargo = workspace::cargo();
     // With --target the flags are those of the targets alone, and not of build scripts. What builds the BPF object has its own.
     cargo.args(["build", "--package", "weir-fuzz", "--features", "libfuzzer", "--profile", "fuzz", "--target", host]);
-    targets.iter().for_each(|target| drop(cargo.args(["--bin", target])));
+    for target in targets {
+        cargo.args(["--bin", target]);
+    }
     cargo.env("RUSTFLAGS", COVERAGE.join(" ")).env_remove("CARGO_ENCODED_RUSTFLAGS");
     let built = workspace::build(&mut cargo)?;
     let find = |target: &String| {
