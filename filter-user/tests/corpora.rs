@@ -1,6 +1,5 @@
 //! The fuzzers' committed inputs, replayed without a fuzzer: what one of them found once must not come back. Decides nothing;
 //! what must hold stands in `fuzz/src`.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use weir_fuzz::{TARGETS, replay};
 

@@ -9,11 +9,12 @@ use std::path::Path;
 
 use weir::catalog::Catalog;
 use weir::config::{Config, check_device_name};
-use weir::ruleset::parts::{Copies, parts};
+use weir::ruleset::parts::{Copies, PartId, parts};
 use weir::ruleset::resolve::ResolvedRule;
 use weir::ruleset::{Schedule, Window, resolve};
 
 use crate::bytes::Bytes;
+use crate::judge;
 
 const FILE: &str = "weir.toml";
 
@@ -57,7 +58,7 @@ fn read<T: PartialEq + Debug>(text: &[u8], parse: impl Fn(&[u8]) -> Result<T, Re
 }
 
 fn assert_fit(refused: &Refused, text: &[u8]) {
-    let lines = 1 + text.iter().filter(|&&byte| byte == b'\n').count();
+    let lines = judge::lines(text);
     assert!((1..=lines).contains(&refused.line), "line {} of {lines}: {}", refused.line, refused.problem);
     assert!(!refused.problem.is_empty() && !refused.problem.contains(char::is_control), "{:?}", refused.problem);
     assert!(refused.problem.len() <= 4000, "{:?}", refused.problem);
@@ -69,6 +70,10 @@ fn configuration(text: &[u8]) {
             .map_err(|error| Refused { line: error.line, problem: error.problem })
     };
     let Some(config) = read(text, parse) else { return };
+    // What stands behind an accepted text is refused in its own line.
+    let last = judge::lines(text) + 1;
+    let refused = parse(&[text, b"\n[no_such_table]"].concat()).expect_err("there is no such table");
+    assert_eq!(refused.line, last, "{}", refused.problem);
     let names: BTreeSet<&str> = config.rules.iter().map(|rule| rule.identity.name.as_str()).collect();
     assert_eq!(names.len(), config.rules.len(), "counters are kept by name");
     for name in names {
@@ -90,7 +95,7 @@ fn configuration(text: &[u8]) {
 
     // Each part is kept in a file of its own.
     let needed = parts(&config);
-    let files: BTreeSet<String> = needed.keys().map(|part| part.file_name()).collect();
+    let files: BTreeSet<String> = needed.keys().map(PartId::file_name).collect();
     assert!(files.len() == needed.len() && files.iter().all(|name| !name.contains('/')), "{files:?}");
     match resolve(&config, &Copies::new()) {
         Ok(resolved) => {

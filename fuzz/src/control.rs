@@ -20,6 +20,7 @@ use weir::ruleset::parts::Copies;
 use weir::source::copy::checksum;
 
 use crate::bytes::Bytes;
+use crate::judge;
 
 thread_local! {
     static RUNTIME: Runtime = Builder::new_current_thread().enable_io().build().unwrap();
@@ -53,7 +54,7 @@ fn request(sent: &[u8]) {
         }
         None if std::str::from_utf8(line).is_err() => assert!(answered.is_empty()),
         None => {
-            assert!(answered.ends_with(b"\n") && answered.iter().filter(|&&byte| byte == b'\n').count() == 1);
+            assert!(answered.ends_with(b"\n") && judge::lines(&answered) == 2);
             let answer: Answer = serde_json::from_slice(&answered).unwrap();
             assert!(matches!(&answer, Answer::Error(problem) if problem.starts_with("not a request: ")), "{answer:?}");
         }
@@ -119,7 +120,7 @@ fn load(confirm: Option<Duration>) -> Load {
 
 impl Daemon {
     fn new() -> Self {
-        let now = Moment { up: Duration::from_secs(60), unix: 1_767_614_400 };
+        let now = Moment { up: Duration::from_mins(1), unix: 1_767_614_400 };
         let mut daemon = Self { controller: Controller::new(7), now };
         daemon.happens(Event::Load(Box::new(load(None))), true);
         assert!(daemon.controller.live().is_some());

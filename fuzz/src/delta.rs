@@ -69,7 +69,7 @@ fn policy(bytes: &mut Bytes<'_>) -> Resolved {
     Resolved { rules, ..Resolved::default() }
 }
 
-fn batches<'a>(rule: Option<&'a ResolvedRule>) -> impl Iterator<Item = &'a Batch> + Clone {
+fn batches(rule: Option<&ResolvedRule>) -> impl Iterator<Item = &Batch> + Clone {
     rule.into_iter().flat_map(|rule| &rule.lists).flat_map(|list| &list.batches)
 }
 
@@ -157,7 +157,9 @@ fn union(a: &Addresses, b: &Addresses) -> Addresses {
 fn assert_whole(of: &Addresses) {
     let nets: Vec<IpNet> = of.prefixes().collect();
     let mut prefixes = Prefixes::default();
-    nets.iter().for_each(|&net| prefixes.push_net(net, 0));
+    for &net in &nets {
+        prefixes.push_net(net, 0);
+    }
     let v4: AddressSet<u32> = prefixes.v4.iter().map(|range| (range.first, range.last)).collect();
     let v6: AddressSet<u128> = prefixes.v6.iter().map(|range| (range.first, range.last)).collect();
     assert_eq!((&v4, &v6), (&of.v4, &of.v6));
@@ -186,7 +188,9 @@ fn assert_sets_stay(old: &Resolved, new: &Resolved) {
     assert_eq!(after[..before.len()], before);
     // Their order is that of the rules' numbers, which are given anew.
     let sorted = |mut sets: Vec<Vec<RuleIdentity>>| {
-        sets.iter_mut().for_each(|rules| rules.sort_unstable());
+        for rules in &mut sets {
+            rules.sort_unstable();
+        }
         sets
     };
     let restored = Sets::restore(&after).map(|sets| sorted(sets.export()));

@@ -4,6 +4,7 @@
 //! Input: a byte. Its lowest bit is 1 where the server listens for other hosts; its next one tells whether the rest is what a
 //! client sends, or the choices of which a request is made.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::pin::pin;
 
@@ -56,12 +57,12 @@ async fn converse_with(sent: &[u8], listen: SocketAddr) -> Exchange {
     let (requests, mut inbox) = mpsc::channel(16);
     let mut exchange = Exchange { asked: Vec::new(), answered: Vec::new() };
     to.write_all(sent).await.unwrap();
-    let mut served = pin!(converse(server, listen, &[HOST], TOKEN, requests));
+    let mut connection = pin!(converse(server, listen, &[HOST], TOKEN, requests));
     let mut idle = 0;
     loop {
         tokio::select! {
             biased;
-            () = &mut served => break,
+            () = &mut connection => break,
             Some((request, reply)) = inbox.recv() => {
                 // A client that is gone by now gets none.
                 let _ = reply.send(answer(&request));
@@ -109,7 +110,7 @@ fn any(sent: &[u8], listen: SocketAddr) {
         assert!(holds("host:"), "{request:?} without a host");
         match request {
             Request::Apply { confirm } => {
-                assert!(confirm.is_none_or(|secs| (1..=86_400).contains(&secs)), "{confirm:?}")
+                assert!(confirm.is_none_or(|secs| (1..=86_400).contains(&secs)), "{confirm:?}");
             }
             Request::Pause { secs } => assert!((1..=MAX_PAUSE.as_secs()).contains(secs), "{secs}"),
             Request::Recent { limit } => assert!((1..=Recent::MOST).contains(limit), "{limit}"),
@@ -173,7 +174,7 @@ fn made(bytes: &mut Bytes<'_>, listen: SocketAddr) {
     let mut request = format!("{method} {path} HTTP/1.1\r\n");
     let mut header = |name: &str, value: Option<&str>| {
         if let Some(value) = value {
-            request.push_str(&format!("{name}: {value}\r\n"));
+            write!(request, "{name}: {value}\r\n").unwrap();
         }
     };
     header("Host", host);
@@ -191,7 +192,7 @@ fn made(bytes: &mut Bytes<'_>, listen: SocketAddr) {
     let expected: Option<Request> = match call {
         Call::Read(request) => {
             let may = host_is_known && (listen.ip().is_loopback() || has_token);
-            (["GET", "HEAD"].contains(&method) && may).then(|| request())
+            (["GET", "HEAD"].contains(&method) && may).then(request)
         }
         Call::Write(read) => {
             let is_json = kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/json"));

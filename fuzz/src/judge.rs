@@ -17,11 +17,16 @@ pub(crate) fn line(message: impl Display) -> String {
     line
 }
 
+/// How many lines a text has; behind the last newline is one, too.
+pub(crate) fn lines(text: &[u8]) -> usize {
+    text.split(|&byte| byte == b'\n').count()
+}
+
 /// The line that a message names (`line 3: ...`), which `text` must have.
 pub(crate) fn named_line(message: &str, text: &[u8]) -> u64 {
     let number = message.strip_prefix("line ").and_then(|rest| rest.split([':', ',']).next());
     let number: u64 = number.and_then(|number| number.parse().ok()).expect("a message names a line");
-    let lines = 1 + text.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    let lines = lines(text) as u64;
     assert!((1..=lines).contains(&number), "line {number} of {lines}: {message}");
     number
 }

@@ -178,7 +178,7 @@ fn books(bytes: &mut Bytes<'_>) {
     let hooks = BTreeMap::from([(1, hook("lan0", false)), (2, hook("lan0", true)), (3, hook("wan0", false))]);
     let (mut sets, mut reading, mut ledger) = (Sets::default(), Reading::default(), Ledger::default());
     let (mut expected, mut booked) = (Booked::new(), Booked::new());
-    let post = |ledger: &mut Ledger, reading: &Reading, sets: &Sets, booked: &mut Booked| {
+    let enter = |ledger: &mut Ledger, reading: &Reading, sets: &Sets, booked: &mut Booked| {
         let interval = ledger.post(reading, Names { sets, ports: &hooks }, 0, 1);
         for (account, tally) in interval.accounts {
             let direction = account.direction as u32;
@@ -190,9 +190,9 @@ fn books(bytes: &mut Bytes<'_>) {
             break;
         }
         match bytes.below(8) {
-            0 => post(&mut ledger, &reading, &sets, &mut booked),
+            0 => enter(&mut ledger, &reading, &sets, &mut booked),
             1 => {
-                post(&mut ledger, &reading, &sets, &mut booked);
+                enter(&mut ledger, &reading, &sets, &mut booked);
                 let text = serde_json::to_vec(&ledger).unwrap();
                 ledger = serde_json::from_slice(&text).unwrap();
                 sets = Sets::default();
@@ -225,7 +225,7 @@ fn books(bytes: &mut Bytes<'_>) {
             }
         }
     }
-    post(&mut ledger, &reading, &sets, &mut booked);
+    enter(&mut ledger, &reading, &sets, &mut booked);
     assert_eq!(booked, expected);
 }
 

@@ -83,7 +83,9 @@ impl Path {
         let mut path = Vec::new();
         for (kind, asns) in &self.segments {
             path.extend([*kind, asns.len() as u8]);
-            asns.iter().for_each(|asn| path.extend(&asn.to_be_bytes()[4 - size..]));
+            for asn in asns {
+                path.extend(&asn.to_be_bytes()[4 - size..]);
+            }
         }
         let mut attributes = vec![0x40, 1, 1, 0];
         if extended {

@@ -94,7 +94,9 @@ fn longest_match(bytes: &mut Bytes<'_>) {
         routes.push((net, asn.into()));
     }
     let mut announced = Announced::default();
-    routes.iter().for_each(|&(net, asn)| announced.push(net, asn));
+    for &(net, asn) in &routes {
+        announced.push(net, asn);
+    }
     let prefixes = announced.origins(&Wanted::All);
     disjoint(&prefixes.v4);
     disjoint(&prefixes.v6);
