@@ -368,8 +368,8 @@ mod tests {
         for members in [&[zone][..], &[apps], &[zone, apps]] {
             sets.set_id(members).unwrap();
         }
-        let mut reading = Reading::default();
-        (1..=3).for_each(|set| drop(reading.hits.insert(key(set, 1, Direction::Out), tally(7))));
+        let hits = (1..=3).map(|set| (key(set, 1, Direction::Out), tally(7))).collect();
+        let reading = Reading { hits, ..Reading::default() };
         let mut ledger = Ledger::default();
         ledger.post(&reading, Names { sets: &sets, ports: &ports }, 0, 0);
 
