@@ -358,7 +358,7 @@ async fn start(question: &Question) -> Result<Outcome, String> {
 }
 
 /// The outcome that [`answer`] printed.
-fn understand(printed: &[u8]) -> Result<Outcome, String> {
+pub fn understand(printed: &[u8]) -> Result<Outcome, String> {
     let broken = || String::from("the process that fetches printed something else: is it another version?");
     let mut rest = printed;
     let mut line = Vec::new();

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use filter_common::abi::{ClientKey, Seen};
 use filter_common::decide::Direction;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::account::{Account, Interval};
 use crate::ruleset::{RuleAction, RuleIdentity, Sets, credit};
@@ -28,7 +28,8 @@ pub struct Hook {
 /// What listed packets are counted by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cell {
-    /// The rules of the set.
+    /// The rules of the set, sorted: their numbers differ from one daemon to the next.
+    #[serde(deserialize_with = "sorted")]
     pub members: Vec<RuleIdentity>,
     /// Where.
     pub hook: Hook,
@@ -196,7 +197,8 @@ impl Ledger {
 
 impl Names<'_> {
     fn cell(&self, set: u32, port: u32, direction: Direction, v6: bool) -> Option<Cell> {
-        let members: Vec<RuleIdentity> = self.sets.rules_of(set).cloned().collect();
+        let mut members: Vec<RuleIdentity> = self.sets.rules_of(set).cloned().collect();
+        members.sort_unstable();
         let hook = self.ports.get(&port)?.clone();
         (!members.is_empty()).then_some(Cell { members, hook, direction, v6 })
     }
@@ -228,6 +230,13 @@ pub fn address(high: u64, low: u64, v6: bool) -> IpAddr {
     } else {
         Ipv4Addr::from_bits(low as u32).into()
     }
+}
+
+/// Reads the members of a cell, which may have been written in another order.
+fn sorted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RuleIdentity>, D::Error> {
+    let mut members = Vec::deserialize(deserializer)?;
+    members.sort_unstable();
+    Ok(members)
 }
 
 /// Maps whose keys JSON takes for no keys, as lists of pairs.
@@ -347,6 +356,41 @@ mod tests {
         let sums: Vec<u64> = interval.accounts.values().map(|tally| tally.packets).collect();
         assert_eq!(sums, [2], "only what came since");
         assert!(interval.seen.is_empty());
+    }
+
+    #[test]
+    fn a_restart_that_numbers_overlapping_rules_anew_counts_nothing_twice() {
+        let ports = ports();
+        let mut sets = Sets::default();
+        // The configuration's order is not that of the names.
+        let (zone, apps) =
+            (sets.rule_id(&rule("zone", RuleAction::Block)), sets.rule_id(&rule("apps", RuleAction::Block)));
+        for members in [&[zone][..], &[apps], &[zone, apps]] {
+            sets.set_id(members).unwrap();
+        }
+        let hits = (1..=3).map(|set| (key(set, 1, Direction::Out), tally(7))).collect();
+        let reading = Reading { hits, ..Reading::default() };
+        let mut ledger = Ledger::default();
+        ledger.post(&reading, Names { sets: &sets, ports: &ports }, 0, 0);
+
+        let mut ledger: Ledger = serde_json::from_slice(&serde_json::to_vec(&ledger).unwrap()).unwrap();
+        let mut anew = Sets::default();
+        let base = ledger.reopen(&mut anew, |_| 1);
+        let interval = ledger.post(&base, Names { sets: &anew, ports: &ports }, 0, 1);
+        assert_eq!(interval.accounts, BTreeMap::new(), "all of it is in the books already");
+    }
+
+    #[test]
+    fn books_written_with_their_rules_in_another_order_are_the_same_books() {
+        let (zone, apps) = (rule("zone", RuleAction::Block), rule("apps", RuleAction::Block));
+        let cell = |members: &[&RuleIdentity]| Cell {
+            members: members.iter().map(|&rule| rule.clone()).collect(),
+            hook: ports()[&1].clone(),
+            direction: Direction::Out,
+            v6: false,
+        };
+        let text = serde_json::to_string(&cell(&[&zone, &apps])).unwrap();
+        assert_eq!(serde_json::from_str::<Cell>(&text).unwrap(), cell(&[&apps, &zone]));
     }
 
     #[test]

@@ -565,6 +565,19 @@ fn a_schedule_switches_its_rule_in_the_second() {
 }
 
 #[test]
+fn a_wait_for_confirmation_longer_than_any_clock_runs_goes_on_until_it_is_confirmed() {
+    let mut sim = Sim::started(ONE);
+    sim.load(ONE, Some(u64::MAX));
+    sim.pass(3);
+    assert!(sim.controller.unconfirmed(sim.now).is_some());
+    sim.event(Event::Confirm);
+    assert_eq!(sim.controller.unconfirmed(sim.now), None);
+    sim.event(Event::Pause(Duration::MAX));
+    sim.pass(3);
+    assert!(sim.controller.paused(sim.now).is_some());
+}
+
+#[test]
 fn a_pause_lets_block_rules_only_count_and_ends_by_itself() {
     let mut sim = Sim::started(ONE);
     let paused = |sim: &Sim| (sim.controller.live().unwrap().paused, sim.controller.paused(sim.now));

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod command;
 mod demo;
+mod fuzz;
 mod lab;
 mod setup;
 mod soak;
@@ -46,6 +47,8 @@ enum Verb {
     Soak(soak::Soak),
     /// Boot other kernels under QEMU and run the root tests inside
     Vm(vm::Vm),
+    /// Run the fuzz targets with libFuzzer
+    Fuzz(fuzz::Fuzz),
     /// Check the source rules of CONTRIBUTING.md
     Tidy,
     /// The part of `demo` that needs root
@@ -81,6 +84,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Bench(bench) => return bench.run(),
         Verb::Soak(soak) => return soak.run(),
         Verb::Vm(vm) => return vm.run(),
+        Verb::Fuzz(fuzz) => return fuzz.run(),
         Verb::Tidy => tidy::verb()?,
         Verb::LabDemo { weir } => demo::demo_as_root(&weir)?,
         Verb::LabServer(server) => server.run()?,

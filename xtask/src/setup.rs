@@ -23,6 +23,8 @@ pub(crate) enum Need {
     Bench,
     /// Boot other kernels.
     Vm,
+    /// Compile libFuzzer.
+    Fuzz,
 }
 
 /// The verb: prepares the build and says what else the other verbs will install.
@@ -50,6 +52,8 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
         programs::ensure(programs::BENCH)?;
     } else if needs.contains(&Need::Vm) {
         programs::ensure(programs::VM)?;
+    } else if needs.contains(&Need::Fuzz) {
+        programs::ensure(programs::FUZZ)?;
     }
     Ok(())
 }

@@ -277,6 +277,15 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_of_what_stands_on_two_lines_is_one_line_of_a_terminal() {
+        let refused = parse("[[shared]]\nasn = [\n1]\n").unwrap_err();
+        let expected = "own.toml:2: asn: [\\n1] is no AS number; accepted: 1 to 4294967295, without quotes";
+        assert_eq!(refused, expected);
+        let refused = parse(&service("").replace("\"ai\"", "\"no\\nsuch\\u001b[2J\"")).unwrap_err();
+        assert!(refused.contains("category \"no\\nsuch\\u{1b}[2J\" is unknown"), "{refused}");
+    }
+
+    #[test]
     fn a_complete_entry_is_read() {
         let text = service(
             r#"asns = [{ asn = 4294967295, name = "Two" }, { asn = 1, name = "One", dormant = true }]

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::config::one_line;
+
 /// Why a catalog file is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}:{line}: {problem}", file.display())]
@@ -83,7 +85,7 @@ impl Place<'_> {
     pub(super) fn error(&self, span: &Range<usize>, problem: impl fmt::Display) -> CatalogError {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = 1 + before.matches('\n').count();
-        CatalogError { file: self.file.into(), line, problem: problem.to_string() }
+        CatalogError { file: self.file.into(), line, problem: one_line(&problem.to_string()) }
     }
 
     /// What the TOML reader refuses, with the key, which it leaves out.

@@ -19,6 +19,8 @@ use toml::Spanned;
 use crate::catalog::Catalog;
 use place::Place;
 
+pub(crate) use place::one_line;
+
 pub use evidence::{
     CountersConfig, EventsConfig, EvidenceConfig, HistoryConfig, HttpConfig, Keep, LISTEN, MetricsConfig, Resolutions,
 };

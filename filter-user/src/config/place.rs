@@ -80,7 +80,7 @@ impl<'a> Place<'a> {
 const MAX_PROBLEM: usize = 400;
 
 /// `problem` as one line that a terminal shows as it is.
-fn one_line(problem: &str) -> String {
+pub(crate) fn one_line(problem: &str) -> String {
     let mut line = String::new();
     for (count, c) in problem.chars().enumerate() {
         if count == MAX_PROBLEM {

@@ -112,7 +112,8 @@ impl Controller {
             (Some(window), Some(before)) => {
                 // A second change before the first was confirmed goes back to what was confirmed last.
                 let before = self.waiting.take().map_or(before, |waiting| waiting.before);
-                self.waiting = Some(Waiting { before, until: now.up + window });
+                // Clients may ask for any wait.
+                self.waiting = Some(Waiting { before, until: now.up.saturating_add(window) });
                 self.rejected = None;
                 let text = format!("applied; goes back in {} s unless confirmed (`weir confirm`)", window.as_secs());
                 commands.push(Command::Say(Level::Info, text));

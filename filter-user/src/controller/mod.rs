@@ -118,7 +118,7 @@ impl Controller {
             Event::Update(accept) => self.update(&accept, now),
             Event::Confirm => self.confirm(&mut commands),
             Event::RollBack => self.roll_back("the operator asked for it", &mut commands),
-            Event::Pause(span) => self.paused_until = now.up + span,
+            Event::Pause(span) => self.paused_until = now.up.saturating_add(span),
             Event::Resume => self.paused_until = Duration::ZERO,
             Event::Tick => {}
         }

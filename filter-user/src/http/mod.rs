@@ -24,7 +24,8 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -32,7 +33,7 @@ use tracing::{info, warn};
 
 use crate::config::HttpConfig;
 use crate::daemon::Asked;
-use access::Access;
+use access::{Access, Token};
 use paced::Paced;
 
 /// Connections at once; more are closed when they come.
@@ -65,13 +66,7 @@ impl Server {
     pub fn start(requests: mpsc::Sender<Asked>, state_dir: &Path, run_dir: &Path) -> Self {
         let (config, wanted) = watch::channel(None);
         let (problem, shown) = watch::channel(None);
-        let site = Site {
-            requests,
-            state_dir: state_dir.into(),
-            run_dir: run_dir.into(),
-            asking: Semaphore::new(MAX_ASKING),
-            reading: Arc::new(Semaphore::new(MAX_READING)),
-        };
+        let site = Site::new(requests, state_dir, run_dir);
         let task = tokio::spawn(attend(wanted, problem, Arc::new(site))).abort_handle();
         Self { config, problem: shown, task }
     }
@@ -112,6 +107,30 @@ struct Site {
     run_dir: PathBuf,
     asking: Semaphore,
     reading: Arc<Semaphore>,
+}
+
+impl Site {
+    fn new(requests: mpsc::Sender<Asked>, state_dir: &Path, run_dir: &Path) -> Self {
+        Self {
+            requests,
+            state_dir: state_dir.into(),
+            run_dir: run_dir.into(),
+            asking: Semaphore::new(MAX_ASKING),
+            reading: Arc::new(Semaphore::new(MAX_READING)),
+        }
+    }
+}
+
+/// Serves one connection that was made elsewhere, for a fuzzer: as a server that listens at `listen` without a history, and
+/// lets in who holds `token`.
+pub async fn converse<S>(stream: S, listen: SocketAddr, hosts: &[&str], token: &str, requests: mpsc::Sender<Asked>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+    let access = Access { listen, hosts, token: Some(Token::new(token)) };
+    let nowhere = Path::new("/nonexistent");
+    connection(stream, Arc::new(access), Arc::new(Site::new(requests, nowhere, nowhere))).await;
 }
 
 /// Serves as it is configured, from one change to the next.
@@ -205,7 +224,7 @@ async fn accept(listener: &TcpListener, access: &Arc<Access>, site: &Arc<Site>) 
     }
 }
 
-async fn connection(stream: TcpStream, access: Arc<Access>, site: Arc<Site>) {
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(stream: S, access: Arc<Access>, site: Arc<Site>) {
     let respond = service_fn(|request| {
         let (access, site) = (Arc::clone(&access), Arc::clone(&site));
         async move { Ok::<_, Infallible>(respond::respond(request, &access, &site).await) }

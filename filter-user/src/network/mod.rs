@@ -129,6 +129,15 @@ const RTM_GETLINK: u16 = 18;
 const IFLA_IFNAME: u16 = 3;
 const IFINFOMSG: usize = 16;
 
+/// Reads one datagram of the kernel's answer to a question for its links; tells whether it was the last.
+pub fn read_links(messages: &[u8], devices: &mut BTreeMap<String, Device>) -> io::Result<bool> {
+    netlink::read_part(messages, &mut |kind, link| {
+        if kind == RTM_NEWLINK {
+            devices.extend(read_link(link).map(|device| (device.name.clone(), device)));
+        }
+    })
+}
+
 /// A device out of its `ifinfomsg` (family, padding, u16 hardware type, u32 index, ...) and attributes.
 fn read_link(link: &[u8]) -> Option<Device> {
     let hardware = u16::from_ne_bytes(*link.get(2..)?.first_chunk()?);
@@ -160,7 +169,8 @@ const NFTA_FLOWTABLE_HOOK_DEVS: u16 = 3;
 const NFT_FLOWTABLE_HW_OFFLOAD: u32 = 1;
 
 /// The devices of a flow table, given its attributes; none where it has no hardware offload.
-fn read_flow_table(table: &[u8]) -> Vec<String> {
+#[must_use]
+pub fn read_flow_table(table: &[u8]) -> Vec<String> {
     let flags = attribute(table, NFTA_FLOWTABLE_FLAGS).and_then(<[u8]>::first_chunk);
     if flags.is_none_or(|flags| u32::from_be_bytes(*flags) & NFT_FLOWTABLE_HW_OFFLOAD == 0) {
         return Vec::new();
@@ -202,7 +212,9 @@ pub fn received() -> io::Result<BTreeMap<String, u64>> {
     Ok(parse_received(&fs::read_to_string("/proc/self/net/dev")?))
 }
 
-fn parse_received(text: &str) -> BTreeMap<String, u64> {
+/// Reads the text of `/proc/net/dev`.
+#[must_use]
+pub fn parse_received(text: &str) -> BTreeMap<String, u64> {
     let line = |line: &str| {
         let (name, counters) = line.split_once(':')?;
         Some((name.trim().to_owned(), counters.split_ascii_whitespace().nth(1)?.parse().ok()?))
@@ -231,7 +243,8 @@ pub fn flows() -> io::Result<Option<String>> {
 }
 
 /// Gateways of IPv4 default routes (`/proc/net/route`: hexadecimal words in the CPU's byte order).
-fn gateways4(text: &str) -> Vec<IpAddr> {
+#[must_use]
+pub fn gateways4(text: &str) -> Vec<IpAddr> {
     let gateway = |line: &str| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (destination, gateway) = (fields.next()?, fields.next()?);
@@ -243,7 +256,8 @@ fn gateways4(text: &str) -> Vec<IpAddr> {
 }
 
 /// Gateways of IPv6 default routes (`/proc/net/ipv6_route`: hexadecimal digits in the order of the address).
-fn gateways6(text: &str) -> Vec<IpAddr> {
+#[must_use]
+pub fn gateways6(text: &str) -> Vec<IpAddr> {
     let gateway = |line: &str| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let [_, length, _, _, gateway, ..] = fields.as_slice() else { return None };
@@ -254,7 +268,8 @@ fn gateways6(text: &str) -> Vec<IpAddr> {
 }
 
 /// The resolvers of `/etc/resolv.conf`.
-fn resolvers(text: &str) -> Vec<IpAddr> {
+#[must_use]
+pub fn resolvers(text: &str) -> Vec<IpAddr> {
     let address = |line: &str| {
         let mut words = line.split_ascii_whitespace();
         let address = (words.next()? == "nameserver").then(|| words.next())??;

@@ -57,7 +57,7 @@ fn read(socket: &OwnedFd, take: &mut impl FnMut(u16, &[u8])) -> io::Result<()> {
 }
 
 /// Reads one datagram of an answer; tells whether it was the last.
-fn read_part(mut messages: &[u8], take: &mut impl FnMut(u16, &[u8])) -> io::Result<bool> {
+pub(super) fn read_part(mut messages: &[u8], take: &mut impl FnMut(u16, &[u8])) -> io::Result<bool> {
     while let Some(Message { kind, flags, body, rest }) = Message::split(messages) {
         if flags & NLM_F_DUMP_INTR != 0 {
             return Err(io::ErrorKind::Interrupted.into());
@@ -67,7 +67,7 @@ fn read_part(mut messages: &[u8], take: &mut impl FnMut(u16, &[u8])) -> io::Resu
             // An acknowledgement is an error of number 0.
             NLMSG_ERROR => match body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code)) {
                 0 => return Ok(true),
-                code => return Err(io::Error::from_raw_os_error(-code)),
+                code => return Err(io::Error::from_raw_os_error(code.saturating_neg())),
             },
             _ => take(kind, body),
         }
@@ -189,6 +189,8 @@ mod tests {
         assert!(read(&message(NLMSG_DONE, &[])).unwrap());
         let refused = read(&message(NLMSG_ERROR, &(-2_i32).to_ne_bytes())).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(2));
+        // The lowest number there is has no opposite.
+        assert!(read(&message(NLMSG_ERROR, &i32::MIN.to_ne_bytes())).is_err());
         assert_eq!(taken, [(16, b"four".to_vec())]);
     }
 

@@ -238,7 +238,8 @@ impl Copy {
     }
 
     fn read_line(&mut self, line: &str) -> Option<()> {
-        let (word, rest) = line.split_once(' ')?;
+        // None is ever written, and names and warnings are shown on terminals.
+        let (word, rest) = line.split_once(' ').filter(|_| !line.contains(char::is_control))?;
         match word {
             "name" => {
                 let (asn, name) = rest.split_once(' ')?;
@@ -348,6 +349,16 @@ mod tests {
 
     fn provenance() -> Provenance {
         Provenance { location: "https://lists.example/a".into(), ..Provenance::default() }
+    }
+
+    #[test]
+    fn a_stored_copy_with_control_characters_in_a_name_or_a_warning_is_damaged() {
+        for line in ["name 1 \u{1b}[2JExample", "warning \u{7}"] {
+            let mut text = format!("{HEAD}{}\n{line}\n", serde_json::to_string(&provenance()).unwrap());
+            let sum = checksum(text.as_bytes());
+            let _ = writeln!(text, "sha256 {sum}");
+            assert_eq!(Copy::decode(text.as_bytes()), Err(CopyError::Line(3)), "{line:?}");
+        }
     }
 
     #[test]

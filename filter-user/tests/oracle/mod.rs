@@ -225,11 +225,11 @@ pub(crate) fn decided(ruleset: &Ruleset, sets: &Sets, met: &Sighting) -> Outcome
         numbers
     };
     let credited = sets.credited(decision.set, decision.direction).map(|rule| rule.name.as_str()).collect();
-    let members = sets.names()[decision.set as usize].clone();
+    let members = sets.rules_of(decision.set).map(|rule| rule.name.as_str()).collect();
     Outcome {
         reason: decision.reason,
         direction: decision.direction,
         credited: numbers(credited),
-        speaking: numbers(members.split(',').filter(|name| !name.is_empty()).collect()),
+        speaking: numbers(members),
     }
 }

@@ -69,6 +69,9 @@ pub(super) const VM: &[Program] = &[
     required("xz", "xz-utils"),
 ];
 
+/// What `xtask fuzz` takes: libFuzzer is compiled.
+pub(super) const FUZZ: &[Program] = &[required("c++", "g++")];
+
 /// Says what `ensure` would find, and installs nothing.
 pub(super) fn report() {
     for program in TEST.iter().chain(BENCH.iter().filter(|bench| TEST.iter().all(|test| test.name != bench.name))) {

@@ -46,7 +46,7 @@ pub(super) fn is_rust(path: &str) -> bool {
 /// Test code is held to other rules: it may panic, and it may be long.
 fn is_test_file(path: &str) -> bool {
     let mut parts = path.split('/');
-    parts.any(|part| ["tests", "benches", "fuzz", "tests.rs"].contains(&part))
+    path.starts_with("fuzz/") || parts.any(|part| ["tests", "benches", "tests.rs"].contains(&part))
 }
 
 /// The number of lines before the last-standing `#[cfg(test)] mod … {`.
@@ -169,6 +169,8 @@ mod tests {
         assert_eq!(lines("#[cfg(test)]\n#[expect(x)]\npub(in crate::a) mod tests {\n}\n"), 0);
         assert_eq!(lines("#[cfg(test)]\nmod tests;\n\nfn a() {}\n"), 4);
         assert_eq!(lines("#[cfg(test)]\nfn f() {}\nfn a() {}\n"), 3);
-        assert_eq!(Source::new("tests/src/lib.rs", "fn a() {}\n").product_lines(), 0);
+        for (path, product) in [("tests/src/lib.rs", 0), ("fuzz/src/lib.rs", 0), ("xtask/src/fuzz/run.rs", 1)] {
+            assert_eq!(Source::new(path, "fn a() {}\n").product_lines(), product, "{path}");
+        }
     }
 }

@@ -1,0 +1,4 @@
+//! Hands `weir_fuzz::tables` to libFuzzer; asserts nothing itself.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| weir_fuzz::tables::run(bytes));
