@@ -143,12 +143,12 @@ impl Weir {
         arguments: impl IntoIterator<Item = A>,
     ) -> Self {
         let mut weir = Self::launch_by(starter, netns, scratch, arguments);
-        let started = Instant::now();
+        let begun = Instant::now();
         while !weir.is_attached() {
             let exited = weir.child.try_wait().unwrap();
             let log = || format!("stdout:\n{}\nstderr:\n{}", weir.stdout(), weir.stderr());
             assert!(exited.is_none(), "weir ended before it was attached: {exited:?}\n{}", log());
-            assert!(started.elapsed() < DEADLINE, "weir is not attached after {DEADLINE:?}\n{}", log());
+            assert!(begun.elapsed() < DEADLINE, "weir is not attached after {DEADLINE:?}\n{}", log());
             thread::sleep(Duration::from_millis(20));
         }
         weir

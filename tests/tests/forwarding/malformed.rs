@@ -1,6 +1,7 @@
 //! Frames that no sane sender makes: cut at every byte, with wrong lengths, versions and too many tags. Each is dropped or passed as
 //! the decision on the host says, each is counted, and those that are well formed go on to pass between them.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use filter_common::decide::{Reason, decide};
@@ -26,7 +27,7 @@ fn ruleset() -> Ruleset {
         v6: [(0x2001_0db8_0001_u128 << 80, (0x2001_0db8_0002_u128 << 80) - 1)].into_iter().collect(),
         scope: Scope::default(),
     };
-    compile(&[rule], &Guard::default(), &mut Sets::default(), &Default::default()).unwrap()
+    compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::default()).unwrap()
 }
 
 /// A frame in each encapsulation, well formed, and where its IP header is.

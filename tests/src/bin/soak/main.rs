@@ -79,7 +79,7 @@ fn many(networks: u32) -> String {
 
 fn destinations() -> Vec<Destination> {
     let of = |at: usize| {
-        let listed = at % UNLISTED_EVERY != 0;
+        let listed = !at.is_multiple_of(UNLISTED_EVERY);
         let last = u8::try_from(at % 254 + 1).unwrap();
         Destination { address: if listed { [203, 0, 113, last] } else { [198, 51, 100, last] }.into(), listed }
     };
