@@ -224,8 +224,10 @@ fn a_file_elsewhere_is_written_after_a_restart_only() {
     assert_eq!(output.code, 3, "{output:?}");
     let named = format!("{} can be written to after a restart of weir only", text.display());
     assert!(output.stdout.contains(&named), "{output:?}");
-    let left = weir.kill();
+    let refused = format!("metrics cannot be written to {}: Permission denied", text.display());
+    wait_until(DEADLINE, "the kernel refuses it", || weir.stderr().contains(&refused));
     assert!(!text.exists());
+    let left = weir.kill();
     let config = files.path().join("weir.toml").display().to_string();
     let weir = Weir::start_in(&path.router, left, ["-c", &config]);
     wait_until(DEADLINE, "it is written", || text.exists());
