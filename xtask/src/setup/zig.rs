@@ -13,7 +13,7 @@ const ZIGBUILD: &str = "0.24.1";
 pub(super) fn ensure() -> Result<()> {
     let step = format!("zig {ZIG}");
     let program = python::directory("zig").join("bin/cargo-zigbuild");
-    let version = command::output(Command::new(&program).args(["zigbuild", "--version"]));
+    let version = command::output(Command::new(&program).arg("--version"));
     let zig =
         command::output(Command::new(python::directory("zig").join("bin/python")).args(["-m", "ziglang", "version"]));
     if version.is_ok_and(|said| said.contains(ZIGBUILD)) && zig.is_ok_and(|said| said.trim() == ZIG) {
