@@ -9,6 +9,9 @@ use aya_build::{Package, Toolchain, build_ebpf};
 const BOOTSTRAP: &str = "RUSTC_BOOTSTRAP";
 
 fn main() -> anyhow::Result<()> {
+    if env::var_os("CARGO_FEATURE_PEERS").is_none() {
+        return Ok(());
+    }
     // aya-build reads the variable from its own environment, and changing that is unsafe; a child's is not.
     if env::var_os(BOOTSTRAP).is_none() {
         let status = Command::new(env::current_exe()?).env(BOOTSTRAP, "1").env("CARGO_TERM_QUIET", "true").status()?;

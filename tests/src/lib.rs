@@ -9,11 +9,14 @@
 //! - [`http`] speaks HTTP as it is told; [`browser`] drives a Chromium.
 //! - [`pty`] is a terminal.
 //! - [`weir`] runs the binary.
+//! - [`kernel`] asks what the kernel offers; [`loads`] has it verify every program, [`differential`] decide random frames.
 //! - [`programs`] is the benchmark's BPF object; [`generator`] sends frames with it, [`lookup`] asks tables; [`internet`] is
 //!   the table of all prefixes, [`keys`] chooses addresses; [`cpu`] keeps a CPU for what is measured.
 //!
 //! Rules: a test makes its own namespaces and its own run directory, so tests run in parallel; it panics rather than
 //! returns an error; it waits on a condition with a deadline, never on luck. Traffic stays inside namespaces made here.
+//!
+//! The guests of `cargo xtask vm` are built without the feature `peers`: what they run needs no more than the rest.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,17 +28,24 @@
 
 pub mod browser;
 pub mod cpu;
+pub mod differential;
 pub mod echo;
+#[cfg(feature = "peers")]
 pub mod feed;
 pub mod frame;
+#[cfg(feature = "peers")]
 pub mod generator;
 pub mod http;
 pub mod internet;
 pub mod irrd;
+pub mod kernel;
 pub mod keys;
 pub mod lab;
+pub mod loads;
+#[cfg(feature = "peers")]
 pub mod lookup;
 pub mod netns;
+#[cfg(feature = "peers")]
 pub mod programs;
 pub mod pty;
 mod random;

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io;
+#[cfg(feature = "peers")]
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::libc;
 
@@ -75,6 +76,7 @@ pub(crate) fn set_hardware(tun: &File, hardware: u16) -> io::Result<()> {
 }
 
 /// How many bytes written to a TCP socket its peer has not acknowledged yet (tcp(7), `SIOCOUTQ`).
+#[cfg(feature = "peers")]
 #[expect(unsafe_code, reason = "nix has no SIOCOUTQ")]
 pub(crate) fn unacknowledged(stream: &TcpStream) -> io::Result<libc::c_int> {
     let mut bytes = 0;
@@ -94,6 +96,7 @@ pub(crate) fn go_first() -> io::Result<()> {
 
 /// Runs a program on a frame again and again (`BPF_PROG_TEST_RUN`, kernel 4.12): what it returned last, and the nanoseconds
 /// of one run.
+#[cfg(feature = "peers")]
 #[expect(unsafe_code, reason = "aya runs only programs that it loaded itself")]
 pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<(u32, u32)> {
     /// The start of `test` in `union bpf_attr`, `include/uapi/linux/bpf.h`.
@@ -126,21 +129,78 @@ pub(crate) fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok((attributes.returned, attributes.duration)) }
 }
 
+/// Commands of `enum bpf_cmd`, `include/uapi/linux/bpf.h`.
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
+const BPF_LINK_DETACH: libc::c_long = 34;
+
 /// Detaches the BPF link with this id, whoever holds it (kernel 5.9).
 pub(crate) fn detach_link(id: u32) -> io::Result<()> {
-    const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
-    const BPF_LINK_DETACH: libc::c_long = 34;
-    let raw = bpf(BPF_LINK_GET_FD_BY_ID, [id, 0, 0])?;
+    let link = bpf_open(BPF_LINK_GET_FD_BY_ID, &[id, 0, 0])?;
+    detach(link.as_fd())
+}
+
+fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(BPF_LINK_DETACH, &[link.as_raw_fd().cast_unsigned(), 0, 0]).map(|_| ())
+}
+
+/// Loads an XDP program of two instructions that passes everything.
+pub(crate) fn load_xdp_pass() -> io::Result<OwnedFd> {
+    const BPF_PROG_TYPE_XDP: u32 = 6;
+    const XDP_PASS: i32 = 2;
+    /// `BPF_ALU64 | BPF_MOV | BPF_K` of register 0, and `BPF_JMP | BPF_EXIT`: `struct bpf_insn` is code, registers, offset,
+    /// and a number.
+    const MOVE: [u8; 4] = [0xb7, 0, 0, 0];
+    const EXIT: [u8; 4] = [0x95, 0, 0, 0];
+    let instructions = [MOVE, XDP_PASS.to_ne_bytes(), EXIT, [0; 4]];
+    let licence = c"GPL";
+    let [code, code_end] = halves(instructions.as_ptr() as u64);
+    let [word, word_end] = halves(licence.as_ptr() as u64);
+    // prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags.
+    bpf_open(BPF_PROG_LOAD, &[BPF_PROG_TYPE_XDP, 2, code, code_end, word, word_end, 0, 0, 0, 0, 0, 0])
+}
+
+/// Attaches an XDP program to the device with this index in the caller's namespace, and detaches it at once.
+pub(crate) fn try_xdp(program: BorrowedFd<'_>, ifindex: u32, native: bool) -> io::Result<()> {
+    const BPF_XDP: u32 = 37;
+    const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
+    const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+    let mode = if native { XDP_FLAGS_DRV_MODE } else { XDP_FLAGS_SKB_MODE };
+    let link = bpf_open(BPF_LINK_CREATE, &[program.as_raw_fd().cast_unsigned(), ifindex, BPF_XDP, mode])?;
+    detach(link.as_fd())
+}
+
+/// Asks which programs are on the tcx ingress hook of a device in the caller's namespace (kernel 6.6).
+pub(crate) fn query_tcx(ifindex: u32) -> io::Result<()> {
+    const BPF_TCX_INGRESS: u32 = 46;
+    // target_ifindex, attach_type; zero asks for no ids. The kernel answers into the last of what the command has, `revision`,
+    // without asking how much it was given, so it is given more than that.
+    let mut attributes = [0; 32];
+    attributes[..2].copy_from_slice(&[ifindex, BPF_TCX_INGRESS]);
+    bpf(BPF_PROG_QUERY, &attributes).map(|_| ())
+}
+
+/// A pointer, as two words in their order in memory.
+fn halves(number: u64) -> [u32; 2] {
+    let (high, low) = ((number >> 32) as u32, number as u32);
+    if cfg!(target_endian = "big") { [high, low] } else { [low, high] }
+}
+
+fn bpf_open(command: libc::c_long, attributes: &[u32]) -> io::Result<OwnedFd> {
+    let raw = bpf(command, attributes)?;
     #[expect(unsafe_code, reason = "the kernel hands out a raw descriptor")]
     // SAFETY: the kernel just made this descriptor for us, and nothing else owns it.
-    let link = unsafe { OwnedFd::from_raw_fd(raw) };
-    bpf(BPF_LINK_DETACH, [link.as_raw_fd().cast_unsigned(), 0, 0]).map(|_| ())
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
 #[expect(unsafe_code, reason = "nix has no bpf(2)")]
-fn bpf(command: libc::c_long, attributes: [u32; 3]) -> io::Result<libc::c_int> {
-    // SAFETY: pointer and size describe `attributes`, which outlives the call; the commands above only read it.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_ptr(), size_of_val(&attributes)) };
+fn bpf(command: libc::c_long, attributes: &[u32]) -> io::Result<libc::c_int> {
+    let mut attributes = attributes.to_vec();
+    // SAFETY: pointer and size describe `attributes`, which outlives the call, as does what its callers had it point to; of
+    // the commands above only the query writes, and into `attributes` alone.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of_val(&*attributes)) };
     if result < 0 { Err(io::Error::last_os_error()) } else { libc::c_int::try_from(result).map_err(io::Error::other) }
 }
 

@@ -4,54 +4,35 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
+use std::env;
 use std::net::Ipv4Addr;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use filter_common::packet::Layer;
-use weir::datapath::object::{Capacity, Detail, Hook, Object, Options};
+use weir::datapath::object::{Capacity, Detail, Object, Options};
 use weir::prefix::AddressSet;
 use weir::ruleset::{Guard, Rule, RuleAction, RuleDirection, RuleIdentity, Scope, Sets, compile};
 use weir_tests::frame::frame;
-use weir_tests::{require_root, skipped};
+use weir_tests::loads::{self, Load};
+use weir_tests::{kernel, require_root, skipped};
 
-const MOST: u32 = 60_000;
+/// Verifiers differ in which states they know again: the most that they walk for the same programs is 79,857 on 6.1, 38,356 on
+/// 6.12, 43,604 on 6.18 and 83,584 on 7.2 (docs/KERNELS.md). Held tightest where it is least, so that a program that grows shows.
+fn most() -> u32 {
+    if ((6, 12)..(7, 0)).contains(&kernel::version()) { 60_000 } else { 100_000 }
+}
 
 #[test]
-fn each_program_is_verified_within_60_000_instructions_with_scopes_and_without() {
+fn each_program_is_verified_within_its_bound_with_scopes_and_without() {
     require_root();
-    let scoped = Scope { clients: vec!["10.66.0.0/16".parse().unwrap()], vlans: vec![7], ..Scope::default() };
-    let detail = Detail { clients: 64, events: 10, burst: 10 };
-    let cases = [
-        (Scope::default(), Detail::default(), false),
-        (Scope::default(), detail, false),
-        (scoped.clone(), detail, false),
-        (Scope::default(), detail, true),
-        (scoped, detail, true),
-    ];
-    for (scope, detail, trace) in cases {
-        let what = format!("scopes {}, {detail:?}, trace {trace}", !scope.is_everywhere());
-        let identity = RuleIdentity { name: "a".into(), action: RuleAction::Block, direction: RuleDirection::Both };
-        let v4 = (0..40).map(|at| (0x4712_0000 + 16 * at, 0x4712_0007 + 16 * at)).collect();
-        let v6 = (0..40).map(|at| ((0x2605_0340 << 96) + (at << 70), (0x2605_0340 << 96) + (at << 70) + 5)).collect();
-        let rule = Rule { identity, v4, v6, scope };
-        let ruleset = compile(&[rule], &Guard::default(), &mut Sets::default(), &BTreeMap::new()).unwrap();
-        let capacity = Capacity { ports: 4, sets: u32::try_from(ruleset.actions.len()).unwrap() };
-        let options = Options { ports: &[], capacity, pins: None, detail, trace, record: trace };
-        let mut object = Object::load(&ruleset, &options).unwrap();
-        for hook in [Hook::Xdp, Hook::TcIngress, Hook::TcEgress] {
-            for layer in [Layer::Ethernet, Layer::Ip] {
-                let info = match hook {
-                    Hook::Xdp => object.xdp(layer).unwrap().info(),
-                    Hook::TcIngress | Hook::TcEgress => object.classifier(hook, layer).unwrap().info(),
-                };
-                let Some(walked) = info.unwrap().verified_instruction_count() else {
-                    let test = "each_program_is_verified_within_60_000_instructions_with_scopes_and_without";
-                    return skipped(test, "the kernel does not tell (5.16)");
-                };
-                println!("{hook:?} {layer:?}, {what}: {walked} instructions verified");
-                assert!(walked <= MOST, "{hook:?} {layer:?}, {what}: {walked} instructions");
-            }
-        }
+    let most = most();
+    for Load { what, walked } in loads::all() {
+        let Some(walked) = walked else {
+            let test = "each_program_is_verified_within_its_bound_with_scopes_and_without";
+            return skipped(test, "the kernel does not tell (5.16)");
+        };
+        println!("{what}: {walked} instructions verified");
+        assert!(walked <= most, "{what}: {walked} instructions");
     }
 }
 
@@ -66,6 +47,10 @@ fn cost(object: &mut Object, frame: &[u8]) -> f64 {
 #[test]
 fn a_miss_costs_no_more_where_clients_are_counted_and_drops_reported() {
     require_root();
+    if env::var_os("WEIR_EMULATED").is_some() {
+        let test = "a_miss_costs_no_more_where_clients_are_counted_and_drops_reported";
+        return skipped(test, "an emulated CPU tells nothing of a real one's time");
+    }
     let identity = RuleIdentity { name: "a".into(), action: RuleAction::Block, direction: RuleDirection::Both };
     let v4 = (0..40).map(|at| (0x4712_0000 + 16 * at, 0x4712_0007 + 16 * at)).collect();
     let rule = Rule { identity, v4, v6: AddressSet::default(), scope: Scope::default() };

@@ -3,8 +3,10 @@
 pub(crate) mod debian;
 mod linker;
 mod programs;
+mod python;
 mod rust_src;
 mod web;
+pub(crate) mod zig;
 
 use anyhow::{Context, Result, bail};
 
@@ -21,8 +23,6 @@ pub(crate) enum Need {
     Test,
     /// Measure weir beside its peers.
     Bench,
-    /// Boot other kernels.
-    Vm,
     /// Compile libFuzzer.
     Fuzz,
 }
@@ -50,12 +50,18 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
         programs::ensure(programs::LAB)?;
     } else if needs.contains(&Need::Bench) {
         programs::ensure(programs::BENCH)?;
-    } else if needs.contains(&Need::Vm) {
-        programs::ensure(programs::VM)?;
     } else if needs.contains(&Need::Fuzz) {
         programs::ensure(programs::FUZZ)?;
     }
     Ok(())
+}
+
+/// Prepares this machine to boot other kernels with these emulators, each with its package; `foreign` ones of other CPUs, too,
+/// for which programs must be built.
+pub(crate) fn ensure_vm(emulators: &[(&'static str, &'static str)], foreign: bool) -> Result<()> {
+    ensure(&[Need::Build])?;
+    programs::ensure_vm(emulators)?;
+    if foreign { zig::ensure() } else { Ok(()) }
 }
 
 fn say(step: &str, state: &str) {

@@ -1,175 +1,212 @@
 //! `cargo xtask vm`: boots Debian's kernels under QEMU and runs the root tests inside. Installs no kernel; knows no test but
 //! by its program's name.
 
+mod console;
+mod cross;
+mod guest;
 mod image;
 mod kernel;
+mod machine;
+mod modules;
+mod page;
+mod userland;
 
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::setup::{self, Need};
 use crate::workspace::{self, Executable};
-use crate::{build, command};
-use kernel::Kernel;
+use crate::{build, command, setup};
+use guest::{Guest, Ran};
+use image::Files;
+use machine::{CHOICES, Choice, Cpu, VARIANTS, Variant};
 
-/// Which kernels.
-#[derive(Args)]
+/// Which kernels, and what runs on them.
+#[derive(Args, Default)]
 pub(crate) struct Vm {
-    /// Kernels to boot: 5.10, 6.1, 6.12, newest; all of them where none is named
-    kernels: Vec<String>,
-    /// Root test programs to run inside
-    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = TESTS)]
-    tests: Vec<String>,
-    /// Hide the kernel's BTF, as OpenWrt's kernels have none
-    #[arg(long)]
-    no_btf: bool,
-    /// Switch the BPF JIT off
-    #[arg(long)]
-    no_jit: bool,
+    /// Kernels to boot: 5.10, 6.1, 6.12, newest (x86-64), arm64, armhf, mipsel, s390x; all of them where none is named
+    pub(crate) kernels: Vec<String>,
+    /// Ways in which each is booted: plain, no-jit, no-btf; all that it has where none is named
+    #[arg(long, value_name = "VARIANT", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Test programs to run: `kernels` is the matrix, which other CPUs run alone; x86-64 runs others beside it where none is named
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) tests: Vec<String>,
 }
 
-/// Those that need no data and no peer, and show what a kernel can differ in.
-const TESTS: &str = "verifier,attach,forwarding,persistence";
+/// The test program of the matrix.
+const MATRIX: &str = "kernels";
+/// Those that run beside it on x86-64, once on each kernel: they need no data and no peer, and show what a kernel can differ in.
+const BESIDE: [&str; 4] = ["attach", "forwarding", "persistence", "verifier"];
 
-/// How long a guest may take. Emulated, on a machine that others use, too.
-const LIMIT: Duration = Duration::from_mins(15);
+/// Everything that was asked for, in order.
+struct Plan {
+    choices: Vec<&'static Choice>,
+    only: Vec<String>,
+}
 
-/// How one guest fared.
-#[derive(Default)]
-struct Outcome {
-    version: String,
-    passed: usize,
-    failed: Vec<String>,
-    /// The guest came to its end by itself.
-    ended: bool,
-    took: Duration,
+impl Plan {
+    fn new(kernels: &[String], only: &[String]) -> Result<Self> {
+        if let Some(unknown) = only.iter().find(|name| !VARIANTS.contains(&name.as_str())) {
+            bail!("there is no variant \"{unknown}\"; accepted: {}", VARIANTS.join(", "));
+        }
+        let find = |name: &String| {
+            let names: Vec<_> = CHOICES.iter().map(|choice| choice.name).collect();
+            let found = CHOICES.iter().find(|choice| choice.name == name);
+            found.ok_or_else(|| anyhow::anyhow!("there is no kernel \"{name}\" here; accepted: {}", names.join(", ")))
+        };
+        let choices = match kernels {
+            [] => CHOICES.iter().collect(),
+            named => named.iter().map(find).collect::<Result<_>>()?,
+        };
+        Ok(Self { choices, only: only.to_vec() })
+    }
+
+    fn variants(&self, cpu: &'static Cpu) -> impl Iterator<Item = Variant> {
+        let wanted = |variant: &&Variant| self.only.is_empty() || self.only.iter().any(|name| name == variant.name);
+        cpu.variants.iter().filter(wanted).copied()
+    }
+
+    fn cpus(&self) -> Vec<&'static Cpu> {
+        let mut cpus: Vec<&Cpu> = Vec::new();
+        for choice in &self.choices {
+            if !cpus.contains(&choice.cpu) {
+                cpus.push(choice.cpu);
+            }
+        }
+        cpus
+    }
+
+    fn guests(&self) -> usize {
+        self.choices.iter().map(|choice| self.variants(choice.cpu).count()).sum()
+    }
 }
 
 impl Vm {
+    /// The verb.
     pub(crate) fn run(&self) -> Result<ExitCode> {
-        setup::ensure(&[Need::Build, Need::Vm])?;
-        let names: Vec<&str> = match &self.kernels[..] {
-            [] => kernel::NAMES.to_vec(),
-            named => named.iter().map(String::as_str).collect(),
-        };
-        let weir = build::compile()?;
-        let tests = self.programs()?;
-        let mut outcomes = Vec::new();
-        for name in names {
-            let kernel = kernel::fetch(name, &directory())?;
-            println!("vm: {name} ({}): boots", kernel.version);
-            let outcome = self.boot(&kernel, &weir, &tests)?;
-            println!("vm: {}", line(name, &outcome));
-            outcomes.push((name, outcome));
-        }
+        let ran = self.boot_all()?;
         println!();
-        for (name, outcome) in &outcomes {
-            println!("{}", line(name, outcome));
-            outcome.failed.iter().for_each(|test| println!("  failed: {test}"));
+        for ran in &ran {
+            println!("{}", ran.line());
+            ran.complaints().for_each(|complaint| println!("  {complaint}"));
         }
-        let good = outcomes.iter().all(|(_, outcome)| outcome.is_good());
+        let good = ran.iter().all(Ran::is_good);
+        if self.kernels.is_empty() && self.only.is_empty() && self.tests.is_empty() {
+            let path = workspace::root().join(page::PATH);
+            fs::write(&path, page::text(&ran))?;
+            println!("vm: wrote {}", page::PATH);
+        } else {
+            println!("vm: {} is left as it is: only a run of everything writes it", page::PATH);
+        }
         Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// The test programs, without what debuggers want: a guest keeps them in memory.
-    fn programs(&self) -> Result<Vec<PathBuf>> {
-        let built = workspace::build(workspace::cargo().args(["test", "--quiet", "--no-run", "-p", "weir-tests"]))?;
-        let find = |name: &String| {
-            let found = built.iter().find(|built| built.test && built.name == *name);
+    /// Boots all guests in turn, and says how each fared.
+    pub(crate) fn boot_all(&self) -> Result<Vec<Ran>> {
+        let plan = Plan::new(&self.kernels, &self.only)?;
+        if plan.guests() == 0 {
+            bail!("none of these kernels has variant {}", self.only.join(" or "));
+        }
+        let cpus = plan.cpus();
+        let emulators: Vec<_> = cpus.iter().map(|cpu| cpu.qemu).collect();
+        setup::ensure_vm(&emulators, cpus.iter().any(|cpu| cpu.target.is_some()))?;
+        fs::create_dir_all(directory())?;
+        let matrix = self.tests.is_empty() || self.tests.iter().any(|test| test == MATRIX);
+        let mut ran = Vec::new();
+        for cpu in cpus {
+            let programs = self.programs(cpu)?;
+            for choice in plan.choices.iter().filter(|choice| choice.cpu == cpu) {
+                let kernel = kernel::fetch(choice, &directory())?;
+                for (place, variant) in plan.variants(cpu).enumerate() {
+                    // What does not depend on how a kernel is booted is tried once.
+                    let tests = if place == 0 { &programs.once } else { &programs.always };
+                    let number = format!("{} of {}", ran.len() + 1, plan.guests());
+                    println!(
+                        "vm: {number}: {} {} ({}, {}): boots",
+                        choice.name, variant.name, cpu.name, kernel.version
+                    );
+                    let guest = Guest { choice, variant, kernel: &kernel, programs: tests, matrix };
+                    let outcome = guest.boot(&directory())?;
+                    println!("vm: {number}: {}", outcome.line());
+                    ran.push(outcome);
+                }
+            }
+        }
+        Ok(ran)
+    }
+
+    /// What guests with this CPU run.
+    fn programs(&self, cpu: &Cpu) -> Result<Programs> {
+        let place = directory().join("programs").join(cpu.name);
+        fs::create_dir_all(&place)?;
+        if let Some(target) = cpu.target {
+            if self.tests.iter().any(|test| test != MATRIX) {
+                bail!("only {MATRIX} is built for {}", cpu.name);
+            }
+            let built = cross::build(cpu, target, MATRIX)?;
+            // Cargo's name of it has a hash.
+            let matrix = place.join(MATRIX);
+            fs::copy(built.matrix, &matrix)?;
+            let files = userland::of(cpu, &directory(), &built.weir, &[matrix])?;
+            return Ok(Programs { once: files.clone(), always: files });
+        }
+        let weir = build::compile()?;
+        // As `cargo xtask test` does it: a package that is built alone gets other features of what it shares, and all is built anew.
+        let built = workspace::build(workspace::cargo().args(["test", "--quiet", "--no-run", "--workspace"]))?;
+        // Without what debuggers want: a guest keeps them in memory.
+        let find = |name: &str| {
+            let found = built.iter().find(|built| built.test && built.name == name);
             let Some(Executable { path, .. }) = found else { bail!("there is no root test program {name}") };
-            let stripped = directory().join(name);
-            fs::create_dir_all(directory())?;
+            let stripped = place.join(name);
             command::run(Command::new("strip").arg("-o").arg(&stripped).arg(path))?;
             Ok(stripped)
         };
-        self.tests.iter().map(find).collect()
-    }
-
-    fn boot(&self, kernel: &Kernel, weir: &Path, tests: &[PathBuf]) -> Result<Outcome> {
-        let image = directory().join("initramfs");
-        image::write(&image, kernel, weir, tests)?;
-        let mut line = String::from("console=ttyS0 quiet panic=-1");
-        if self.no_btf {
-            line += " weir.nobtf";
+        let files = |names: &mut dyn Iterator<Item = &str>| {
+            let tests: Vec<PathBuf> = names.map(find).collect::<Result<_>>()?;
+            userland::own(&weir, &tests)
+        };
+        if !self.tests.is_empty() {
+            let files = files(&mut self.tests.iter().map(String::as_str))?;
+            return Ok(Programs { once: files.clone(), always: files });
         }
-        if self.no_jit {
-            line += " weir.nojit";
-        }
-        let mut qemu = workspace::program("qemu-system-x86_64");
-        // KVM is not asked for: where it is there it may not work, and TCG is the same everywhere.
-        qemu.args(["-accel", "tcg", "-cpu", "max", "-m", "1536", "-smp", "2", "-display", "none", "-serial", "stdio"]);
-        qemu.args(["-monitor", "none", "-nic", "none", "-no-reboot", "-append", &line]);
-        qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(&image);
-        let log = directory().join(format!("{}.log", kernel.name));
-        let begun = Instant::now();
-        let mut child =
-            qemu.stdin(Stdio::null()).stdout(File::create(&log)?).spawn().context("cannot start qemu-system-x86_64")?;
-        if command::wait_until(LIMIT, || Ok(child.try_wait()?))?.is_none() {
-            child.kill()?;
-            child.wait()?;
-        }
-        println!("vm: {}: its console is in {}", kernel.name, log.display());
-        let outcome = read(BufReader::new(File::open(&log)?).lines().map_while(Result::ok));
-        Ok(Outcome { version: kernel.version.clone(), took: begun.elapsed(), ..outcome })
+        Ok(Programs {
+            once: files(&mut BESIDE.into_iter().chain([MATRIX]))?,
+            always: files(&mut [MATRIX].into_iter())?,
+        })
     }
 }
 
-/// Where kernels and images are kept.
+/// What guests of one kernel run: the first of them, and the others.
+struct Programs {
+    once: Files,
+    always: Files,
+}
+
+/// Where kernels, images and consoles are kept.
 fn directory() -> PathBuf {
     workspace::root().join("target/vm")
-}
-
-/// Reads a guest's console.
-fn read(lines: impl Iterator<Item = String>) -> Outcome {
-    let mut outcome = Outcome::default();
-    for line in lines {
-        let line = line.trim();
-        if let Some(test) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... ok")) {
-            outcome.passed += usize::from(!test.is_empty());
-        } else if let Some(test) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
-            outcome.failed.push(test.to_owned());
-        } else if let Some(program) = line.strip_prefix("vm: failed: ") {
-            outcome.failed.push(format!("{program} as a whole"));
-        } else if line == "vm: end" {
-            outcome.ended = true;
-        }
-    }
-    outcome
-}
-
-fn line(name: &str, outcome: &Outcome) -> String {
-    let Outcome { version, passed, failed, ended, took } = outcome;
-    let end = if *ended { "" } else { ", and did not come to its end" };
-    format!("{name:8} {version:32} {passed} passed, {} failed in {:.0} s{end}", failed.len(), took.as_secs_f32())
-}
-
-impl Outcome {
-    /// Some tests ran, all of them passed, and the guest ended.
-    fn is_good(&self) -> bool {
-        self.ended && self.failed.is_empty() && self.passed > 0
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(console: &str) -> Outcome {
-        read(console.lines().map(str::to_owned))
+    fn plan(kernels: &[&str], only: &[&str]) -> Result<Plan> {
+        let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        Plan::new(&owned(kernels), &owned(only))
     }
 
     #[test]
-    fn a_guest_is_good_that_ran_tests_passed_all_of_them_and_ended() {
-        assert!(of("test a ... ok\r\nvm: end\r\n").is_good());
-        assert!(!of("vm: end\n").is_good(), "no test ran");
-        assert!(!of("test a ... ok\n").is_good(), "it did not end");
-        assert!(!of("test a ... ok\ntest b ... FAILED\nvm: end\n").is_good());
-        assert!(!of("test a ... ok\nvm: failed: verifier\nvm: end\n").is_good());
+    fn nothing_named_is_everything_and_what_is_named_must_be_known() {
+        assert_eq!(plan(&[], &[]).unwrap().guests(), 21);
+        assert_eq!(plan(&["5.10", "6.12", "arm64"], &["plain"]).unwrap().guests(), 3);
+        assert_eq!(plan(&["mipsel"], &["no-btf"]).unwrap().guests(), 0, "its kernel has none");
+        let unknown = plan(&["5.4"], &[]).err().unwrap().to_string();
+        assert!(unknown.contains("\"5.4\"") && unknown.contains("newest"), "{unknown}");
+        assert!(plan(&[], &["fast"]).is_err());
     }
 }

@@ -29,9 +29,10 @@ fn unix_now() -> i64 {
 
 /// Unix microseconds at which `CLOCK_MONOTONIC` was 0, as the clocks stand now.
 pub(super) fn boot_micros() -> i64 {
+    // Not by the clock's own seconds: on 32-bit CPUs those are too small for microseconds.
     let micros = |clock| {
-        clock_gettime(clock)
-            .map_or(0, |time| time.tv_sec().saturating_mul(1_000_000).saturating_add(time.tv_nsec() / 1000))
+        let time = clock_gettime(clock).map_or(Duration::ZERO, Duration::from);
+        i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
     };
     micros(ClockId::CLOCK_REALTIME).saturating_sub(micros(ClockId::CLOCK_MONOTONIC))
 }

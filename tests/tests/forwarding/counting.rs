@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use weir_tests::frame::{Frame, frame};
+use weir_tests::kernel::kind_of_tc;
 use weir_tests::lab::{DEADLINE, MAC_LAN, MAC_ROUTER_LAN};
 use weir_tests::netns::{Netns, veth};
 use weir_tests::socket::PacketSocket;
@@ -26,7 +27,8 @@ fn packets_and_bytes_are_exact_by_device_rule_direction_and_family_on_every_atta
         ("", SILENT_CONTROL[1]),
     ];
     let (lan, wan) = (path.lan_socket(), path.wan_socket());
-    for (attach, kind) in [("xdp-native", "xdp-native"), ("tc", "tcx"), ("xdp-generic", "xdp-generic")] {
+    let tc = kind_of_tc(&path.router, "lan0");
+    for (attach, kind) in [("xdp-native", "xdp-native"), ("tc", tc), ("xdp-generic", "xdp-generic")] {
         let devices = ["lan0", "wan0"].map(|name| format!("[[interface]]\nname = \"{name}\"\nattach = \"{attach}\"\n"));
         let mut weir = start(&path, &(devices.concat() + TWO_RULES));
         assert_eq!(weir.attach("lan0"), kind);

@@ -29,7 +29,8 @@ fn publish(datapath: &mut Datapath, wanted: &[Wanted]) {
     assert!(refusals.is_empty(), "{refusals:?}");
 }
 
-fn filters(router: &Netns, device: &str, hook: &str) -> usize {
+/// How many filters stand on a hook of a device's clsact qdisc.
+pub(crate) fn filters(router: &Netns, device: &str, hook: &str) -> usize {
     let shown = router.run(Command::new("tc").args(["filter", "show", "dev", device, hook]));
     String::from_utf8_lossy(&shown.stdout).lines().filter(|line| line.contains("handle")).count()
 }

@@ -1,4 +1,4 @@
-//! Fetches Debian's packages from the machine's own mirror: rust-src, kernels. The machine's apt state stays untouched; no root
+//! Fetches Debian's packages from the machine's own mirror: rust-src; kernels and programs of any CPU. The machine's apt state stays untouched; no root
 //! needed, and nothing is installed.
 
 use std::fs;
@@ -23,7 +23,7 @@ pub(super) fn fetch_rust_src(channel: &str, cache: &Path, target: &Path) -> Resu
     let mirror = apt.mirror(&release)?;
     let suites = suites(&release);
     let package = suites.iter().find_map(|suite| {
-        let suite = apt.suite(&mirror, suite).ok()?;
+        let suite = apt.suite(&mirror, suite, None).ok()?;
         suite.download(&format!("rust-src={channel}*")).ok()
     });
     let Some(package) = package else {
@@ -93,11 +93,11 @@ impl Apt {
         site(&fresh, release).map(str::to_owned).with_context(|| format!("apt knows no mirror for Debian {release}"))
     }
 
-    /// The packages of one suite.
-    pub(crate) fn suite(&self, mirror: &str, suite: &str) -> Result<Suite<'_>> {
+    /// The packages of one suite, for a CPU as Debian calls it; without, for this machine's.
+    pub(crate) fn suite(&self, mirror: &str, suite: &str, cpu: Option<&str>) -> Result<Suite<'_>> {
         let sources = self.directory.join(format!("{suite}.list"));
         fs::write(&sources, format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))?;
-        let suite = Suite { apt: self, sources };
+        let suite = Suite { apt: self, sources, cpu: cpu.map(str::to_owned) };
         command::output(suite.get().args(["-q", "update"]))?;
         Ok(suite)
     }
@@ -107,12 +107,18 @@ impl Apt {
 pub(crate) struct Suite<'a> {
     apt: &'a Apt,
     sources: PathBuf,
+    cpu: Option<String>,
 }
 
 impl Suite<'_> {
     fn get(&self) -> Command {
         let mut command = self.apt.get();
         command.arg(format!("-oDir::Etc::SourceList={}", self.sources.display())).arg("-oDir::Etc::SourceParts=-");
+        if let Some(cpu) = &self.cpu {
+            // What is installed here is another CPU's, and of no concern.
+            command.arg(format!("-oAPT::Architecture={cpu}")).arg(format!("-oAPT::Architectures={cpu}"));
+            command.arg("-oDir::State::status=/dev/null");
+        }
         command
     }
 
@@ -124,6 +130,17 @@ impl Suite<'_> {
         let files = fs::read_dir(&self.apt.directory)?.flatten();
         let found = files.into_iter().find(|file| file.file_name().to_string_lossy().starts_with(&prefix));
         Ok(found.with_context(|| format!("apt brought no {name}"))?.path())
+    }
+}
+
+impl Suite<'_> {
+    /// Names of packages that start and end so.
+    pub(crate) fn names(&self, start: &str, end: &str) -> Result<Vec<String>> {
+        let mut command = Command::new("apt-cache");
+        let get = self.get();
+        command.current_dir(&self.apt.directory).args(get.get_args()).args(["pkgnames", start]);
+        let names = command::output(&mut command)?;
+        Ok(names.lines().filter(|name| name.ends_with(end)).map(str::to_owned).collect())
     }
 }
 

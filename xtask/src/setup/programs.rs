@@ -58,13 +58,12 @@ pub(super) const BENCH: &[Program] = &[
     optional("iperf3", "iperf3"),
 ];
 
-/// What `xtask vm` takes.
-pub(super) const VM: &[Program] = &[
+/// What `xtask vm` takes, beside emulators.
+const VM: &[Program] = &[
     required("ip", "iproute2"),
     required("tc", "iproute2"),
     required("ethtool", "ethtool"),
     required("busybox", "busybox-static"),
-    required("qemu-system-x86_64", "qemu-system-x86"),
     required("strip", "binutils"),
     required("xz", "xz-utils"),
 ];
@@ -105,6 +104,12 @@ pub(super) fn ensure(programs: &[Program]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Prepares for `xtask vm` with these emulators, each with its package.
+pub(super) fn ensure_vm(emulators: &[(&'static str, &'static str)]) -> Result<()> {
+    ensure(VM)?;
+    ensure(&emulators.iter().map(|&(name, package)| required(name, package)).collect::<Vec<_>>())
 }
 
 /// Installs a package that brings no program of its own.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{programs, say};
+use super::{python, say};
 use crate::{command, workspace};
 
 /// Sends the API what its description allows, and what it does not.
@@ -32,22 +32,14 @@ fn step(name: &str, install: impl FnOnce(&str) -> Result<()>) {
 }
 
 fn schemathesis(step: &str) -> Result<()> {
-    let directory = workspace::tools().join("schemathesis");
-    let program = directory.join("bin/st");
+    let program = python::directory("schemathesis").join("bin/st");
     let version = || command::output(Command::new(&program).arg("--version"));
     if version().is_ok_and(|said| said.split_whitespace().any(|word| word == SCHEMATHESIS)) {
         say(step, "present");
         return Ok(());
     }
     say(step, "installing from PyPI");
-    let venv = || command::run_within(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory), LIMIT);
-    if venv().is_err() {
-        programs::install_package("python3-venv")?;
-        venv()?;
-    }
-    let mut pip = Command::new(directory.join("bin/pip"));
-    pip.args(["install", "--quiet", &format!("schemathesis=={SCHEMATHESIS}")]);
-    command::run_within(&mut pip, LIMIT)
+    python::install("schemathesis", &[format!("schemathesis=={SCHEMATHESIS}")])
 }
 
 fn axe(step: &str) -> Result<()> {

@@ -1,51 +1,26 @@
-//! The guest's root file system: an uncompressed cpio archive ("newc") of this machine's own programs with their libraries, and
-//! of the modules that the tests need. Boots nothing.
+//! The guest's root file system: an uncompressed cpio archive ("newc") of programs and modules. Boots nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::kernel::Kernel;
-use crate::command;
+use super::modules;
 
 const INIT: &str = include_str!("init.sh");
 
-/// Programs that tests start, beside those of busybox.
-const PROGRAMS: &[&str] = &["ip", "tc", "nsenter", "ethtool", "unshare"];
+/// What is in a guest, by path: its mode and its bytes.
+pub(super) type Files = BTreeMap<String, (u32, Vec<u8>)>;
 
-/// What tests need of a kernel that may have it as a module; one that has it built in has no such module.
-const MODULES: &[&str] =
-    &["veth", "tun", "dummy", "bridge", "8021q", "sch_ingress", "cls_bpf", "cls_matchall", "ppp_generic"];
-
-/// Writes the archive to `path`.
-pub(super) fn write(path: &Path, kernel: &Kernel, weir: &Path, tests: &[PathBuf]) -> Result<()> {
-    let mut files: BTreeMap<String, (u32, Vec<u8>)> = BTreeMap::new();
-    let busybox = command::find("busybox").context("busybox is missing")?;
-    files.insert("bin/busybox".into(), (0o755, fs::read(busybox)?));
+/// Writes the archive of `programs` and the kernel's modules to `path`.
+pub(super) fn write(path: &Path, kernel: &Kernel, programs: &Files) -> Result<()> {
+    let mut files = programs.clone();
     files.insert("init".into(), (0o755, INIT.as_bytes().to_vec()));
-    let mut libraries = BTreeSet::new();
-    let found = |name: &&str| command::find(name).with_context(|| format!("{name} is missing"));
-    for program in PROGRAMS.iter().map(found).chain([Ok(weir.to_owned())]) {
-        let program = program?;
-        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        files.insert(format!("usr/bin/{name}"), (0o755, fs::read(&program)?));
-        libraries.extend(needs(&program)?);
-    }
-    for test in tests {
-        let name = test.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        files.insert(format!("tests/{name}"), (0o755, fs::read(test)?));
-        libraries.extend(needs(test)?);
-    }
-    for library in libraries {
-        let place = library.strip_prefix("/").unwrap_or(&library).display().to_string();
-        files.insert(place, (0o755, fs::read(&library)?));
-    }
     let mut order = String::new();
-    for module in modules(&kernel.modules)? {
+    for module in modules::below(&kernel.modules)? {
         order.extend([&module.name, "\n"]);
         files.insert(format!("modules/{}.ko", module.name), (0o644, module.bytes));
     }
@@ -54,75 +29,8 @@ pub(super) fn write(path: &Path, kernel: &Kernel, weir: &Path, tests: &[PathBuf]
     archive(&mut out, &files).and_then(|()| out.flush()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The shared libraries of a program, its loader among them.
-fn needs(program: &Path) -> Result<Vec<PathBuf>> {
-    let listed = command::output(Command::new("ldd").arg(program))?;
-    let path = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
-    Ok(listed.lines().filter_map(path).collect())
-}
-
-struct Module {
-    name: String,
-    bytes: Vec<u8>,
-}
-
-/// The modules, each behind those that it depends on.
-fn modules(directory: &Path) -> Result<Vec<Module>> {
-    let mut files = BTreeMap::new();
-    index(directory, &mut files)?;
-    let mut loaded = Vec::new();
-    for name in MODULES {
-        add(name, &files, &mut loaded)?;
-    }
-    Ok(loaded)
-}
-
-/// All module files below a directory, by their modules' names.
-fn index(directory: &Path, files: &mut BTreeMap<String, PathBuf>) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            index(&entry.path(), files)?;
-        } else if let Some((name, "ko" | "ko.xz")) = entry.file_name().to_string_lossy().split_once('.') {
-            files.insert(name.replace('-', "_"), entry.path());
-        }
-    }
-    Ok(())
-}
-
-fn add(name: &str, files: &BTreeMap<String, PathBuf>, loaded: &mut Vec<Module>) -> Result<()> {
-    let Some(path) = files.get(name) else { return Ok(()) };
-    if loaded.iter().any(|module| module.name == name) {
-        return Ok(());
-    }
-    let bytes = if path.extension().is_some_and(|extension| extension == "xz") {
-        let output = Command::new("xz").arg("-dc").arg(path).output().context("cannot start xz")?;
-        if !output.status.success() {
-            bail!("xz cannot read {}", path.display());
-        }
-        output.stdout
-    } else {
-        fs::read(path)?
-    };
-    for depends in depends(&bytes) {
-        add(&depends, files, loaded)?;
-    }
-    loaded.push(Module { name: name.into(), bytes });
-    Ok(())
-}
-
-/// What a module says that it depends on: "depends=a,b" among its strings.
-fn depends(module: &[u8]) -> Vec<String> {
-    const WORD: &[u8] = b"\0depends=";
-    let Some(at) = module.windows(WORD.len()).position(|window| window == WORD) else { return Vec::new() };
-    let rest = &module[at + WORD.len()..];
-    let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
-    let names = String::from_utf8_lossy(&rest[..end]).into_owned();
-    names.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
-}
-
 /// Writes "newc" (`Documentation/driver-api/early-userspace/buffer-format.rst`), directories before what is in them.
-fn archive(out: &mut impl Write, files: &BTreeMap<String, (u32, Vec<u8>)>) -> io::Result<()> {
+fn archive(out: &mut impl Write, files: &Files) -> io::Result<()> {
     const DIRECTORY: u32 = 0o040_755;
     const FILE: u32 = 0o100_000;
     let parents = files.keys().flat_map(|name| Path::new(name).ancestors().skip(1));
@@ -172,11 +80,5 @@ mod tests {
         assert_eq!(&out[54..62], b"00000005");
         assert_eq!(&out[94..102], b"00000007");
         assert_eq!(&out[110..117], b"bin/sh\0");
-    }
-
-    #[test]
-    fn a_module_names_those_that_it_depends_on() {
-        assert_eq!(depends(b"x\0license=GPL\0depends=stp,llc-x\0name=bridge\0"), ["stp", "llc_x"]);
-        assert!(depends(b"x\0depends=\0").is_empty() && depends(b"x").is_empty());
     }
 }

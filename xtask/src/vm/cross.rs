@@ -1,0 +1,35 @@
+//! `weir` and the test program of the matrix, built for other CPUs: static, against musl, by zig. The standard library is built
+//! along, because rustup has none for some of them. Runs nothing.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use super::machine::Cpu;
+use crate::setup::zig;
+use crate::workspace;
+
+/// `weir` and the matrix, for one CPU.
+pub(super) struct Built {
+    pub(super) weir: PathBuf,
+    pub(super) matrix: PathBuf,
+}
+
+/// Builds both for `cpu`, whose name for rustc is `target`.
+pub(super) fn build(cpu: &Cpu, target: &str, matrix: &str) -> Result<Built> {
+    println!("vm: building weir and its tests for {}", cpu.name);
+    let mut cargo = zig::cargo();
+    cargo.args(["--quiet", "-Zbuild-std=std,panic_unwind,test", "--target", target, "--no-default-features"]);
+    cargo.args(["-p", "filter-user", "--bin", "weir", "-p", "weir-tests", "--test", matrix]);
+    // zig brings the C library's start files. Debug information would fill a guest's memory.
+    cargo.env("RUSTFLAGS", format!("-Clink-self-contained=no -Cstrip=symbols {}", cpu.rustflags));
+    // The profile is that of this machine's tests, so that what runs at build time is built once. But an emulated CPU is slow.
+    cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "false");
+    cargo.env("RUSTC_BOOTSTRAP", "1");
+    let built = workspace::build(&mut cargo)?;
+    let find = |name: &str, test: bool| {
+        let found = built.iter().find(|built| built.name == name && built.test == test);
+        found.map(|built| built.path.clone()).with_context(|| format!("cargo built no {name} for {target}"))
+    };
+    Ok(Built { weir: find("weir", false)?, matrix: find(matrix, true)? })
+}
