@@ -20,6 +20,7 @@ struct Child {
     command: String,
 }
 
+/// All but the one that waits to unmount, which is there from the start to the end.
 fn children(daemon: u32) -> Vec<Child> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -29,7 +30,7 @@ fn children(daemon: u32) -> Vec<Child> {
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
         let (state, parent) = (fields.next()?.to_owned(), fields.next()?);
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?.replace('\0', " ");
-        (parent == daemon.to_string()).then_some(Child { pid, state, command })
+        (parent == daemon.to_string() && !command.contains(" unmount ")).then_some(Child { pid, state, command })
     };
     pids.filter_map(child).collect()
 }
