@@ -12,7 +12,6 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::setup::{self, Need};
-use crate::vm::Vm;
 use crate::workspace::{self, Executable};
 use crate::{build, command, tidy};
 use libtest::Totals;
@@ -43,9 +42,6 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     let (root, host) = binaries.into_iter().partition(|binary| binary.package.ends_with(ROOT));
     host_tests(&mut totals, &environment, host, filter)?;
     root_tests(&mut totals, &environment, root, filter)?;
-    if filter.is_none() {
-        other_kernels(&mut totals)?;
-    }
 
     totals.add_skipped(&fs::read_to_string(&environment.skipped).unwrap_or_default());
     fs::remove_file(&environment.skipped).ok();
@@ -83,21 +79,6 @@ fn root_tests(
         tests.args(filter).current_dir(package);
         let step = format!("root tests {name}");
         timed(&step, || run_tests(totals, &mut tests, &step))?;
-    }
-    Ok(())
-}
-
-/// The matrix on the oldest kernel that weir runs on, and on that of Debian's release. The others, and other CPUs, take longer
-/// than a pull request has: `cargo xtask vm`.
-fn other_kernels(totals: &mut Totals) -> Result<()> {
-    let kernels = ["5.10", "6.12"].map(str::to_owned).into();
-    let vm = Vm { kernels, only: vec!["plain".into()], tests: vec!["kernels".into()] };
-    for ran in timed("kernels", || vm.boot_all())? {
-        totals.passed += ran.passed();
-        ran.complaints().for_each(|complaint| totals.fail(format!("{}: {complaint}", ran.name())));
-        if !ran.is_good() && ran.complaints().next().is_none() {
-            totals.fail(format!("{}: {}", ran.name(), ran.line()));
-        }
     }
     Ok(())
 }

@@ -80,16 +80,6 @@ impl Ran {
         self.report.is_good(self.matrix)
     }
 
-    /// The kernel and the variant.
-    pub(crate) fn name(&self) -> String {
-        format!("kernel {}, {}", self.choice.name, self.variant.name)
-    }
-
-    /// How many tests passed.
-    pub(crate) fn passed(&self) -> usize {
-        self.report.passed
-    }
-
     /// One line for a person.
     pub(crate) fn line(&self) -> String {
         let Self { choice, variant, version, report, took, matrix } = self;
