@@ -37,9 +37,9 @@ const XDP_TAG: (u32, u32) = (6, 8);
 /// The largest payload that drivers take in one page with XDP, most of them: 4096 bytes less headroom and `skb_shared_info`.
 const PAGE_MTU: u32 = 3498;
 
-/// Judges a survey. `running` is the status of the daemon, where one answered.
+/// Judges a survey. `running` is the status of the daemon, where one answered; `left`, that something filters all the same.
 #[must_use]
-pub fn judge(survey: &Survey, running: Option<&Status>) -> Vec<Finding> {
+pub fn judge(survey: &Survey, running: Option<&Status>, left: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut find = |level, about: &str, finding: String, remedy: String| {
         findings.push(Finding { level, about: about.into(), finding, remedy });
@@ -64,7 +64,14 @@ pub fn judge(survey: &Survey, running: Option<&Status>) -> Vec<Finding> {
     }
     match running {
         None => {
-            let finding = "no daemon answers: nothing new is blocked, and lists grow old".into();
+            // A filter on a clsact qdisc has no pin.
+            let on_clsact = |device: &Surveyed| device.features.filters.iter().any(|name| is_weirs(name));
+            let finding = if left || survey.devices.values().any(on_clsact) {
+                "no daemon answers; what it left goes on filtering by the lists as they were"
+            } else {
+                "no daemon answers: nothing is filtered"
+            };
+            let finding = finding.into();
             find(Level::Warning, "weir", finding, "weir run -c /etc/weir.toml, or systemctl start weir".into());
         }
         Some(status) => {
@@ -225,12 +232,15 @@ mod tests {
 
     /// Level, object and remedy of what is found.
     fn found(survey: &Survey, running: Option<&Status>) -> Vec<(Level, String, String)> {
-        judge(survey, running).into_iter().map(|finding| (finding.level, finding.about, finding.remedy)).collect()
+        judge(survey, running, false)
+            .into_iter()
+            .map(|finding| (finding.level, finding.about, finding.remedy))
+            .collect()
     }
 
     #[test]
     fn a_sound_machine_has_no_findings() {
-        assert_eq!(judge(&survey("6.18.44", up()), Some(&holding("xdp-native"))), []);
+        assert_eq!(judge(&survey("6.18.44", up()), Some(&holding("xdp-native")), false), []);
     }
 
     fn device(survey: &mut Survey) -> &mut Surveyed {
@@ -286,9 +296,13 @@ mod tests {
     fn a_daemon_that_is_missing_or_not_whole_is_a_warning() {
         let silent = found(&survey("6.18", up()), None);
         assert_eq!((silent.len(), silent[0].0, silent[0].1.as_str()), (1, Level::Warning, "weir"));
+        let filters = Features { filters: vec!["weir_in_l2".into()], ..up() };
+        for left in [judge(&survey("6.18", up()), None, true), judge(&survey("6.1", filters), None, false)] {
+            assert!(left[0].finding.contains("what it left goes on filtering"), "{left:?}");
+        }
         let mut status = holding("xdp-native");
         status.degraded.push("rule \"x\" has no list yet".into());
-        assert_eq!(judge(&survey("6.18", up()), Some(&status))[0].finding, "rule \"x\" has no list yet");
+        assert_eq!(judge(&survey("6.18", up()), Some(&status), false)[0].finding, "rule \"x\" has no list yet");
     }
 
     #[test]

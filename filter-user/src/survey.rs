@@ -49,10 +49,10 @@ pub struct Surveyed {
 /// Looks at this machine, and of its devices at those of `names`; at all but loopback where none is named.
 pub fn survey(names: &[String]) -> io::Result<Survey> {
     let layers = network::devices()?;
-    let features = network::features()?;
-    let programs = foreign::programs();
     let is_wanted =
         |name: &str| if names.is_empty() { name != "lo" } else { names.iter().any(|wanted| wanted == name) };
+    let features = network::features(is_wanted)?;
+    let programs = foreign::programs();
     let surveyed = |(name, features): (String, Features)| {
         let layer = layers.get(&name).and_then(Device::layer).map(|layer| match layer {
             Layer::Ethernet => "ethernet".to_owned(),
@@ -70,7 +70,7 @@ pub fn survey(names: &[String]) -> io::Result<Survey> {
         landlock: sandbox::has_landlock(),
         lacks: sandbox::lacks(),
         memory_available: read("/proc/meminfo").as_deref().and_then(available),
-        devices: features.into_iter().filter(|(name, _)| is_wanted(name)).map(surveyed).collect(),
+        devices: features.into_iter().map(surveyed).collect(),
     })
 }
 

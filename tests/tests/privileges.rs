@@ -168,6 +168,21 @@ fn three_capabilities_are_enough_where_a_bpf_file_system_is_mounted() {
 }
 
 #[test]
+fn a_page_on_a_low_port_takes_a_capability_more_from_the_start_on() {
+    const NET_BIND_SERVICE: u32 = 10;
+    let (path, files) = (Path::new(), Scratch::new());
+    let low = CONFIG.replace("\"off\"", "\"127.0.0.1:80\"");
+    let weir = started_with(&path, &files, &low);
+    Standing::of(&process(weir.pid())).is_confined_to(&[NET_BIND_SERVICE, NET_ADMIN, PERFMON, BPF], true);
+    wait_until(DEADLINE, "the page is served", || weir.stderr().contains("serving the page"));
+    drop(weir);
+    let weir = started_with(&path, &files, CONFIG);
+    files.file("weir.toml", low);
+    weir.signal(Signal::SIGHUP);
+    wait_until(DEADLINE, "the kernel refuses the port", || weir.verb(&["status"]).stdout.contains("Permission denied"));
+}
+
+#[test]
 fn a_process_without_the_capabilities_names_those_that_it_lacks() {
     let path = Path::new();
     let mut command = path.router.command("setpriv");

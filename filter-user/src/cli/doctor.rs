@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Outcome, Usage, print, print_json, table};
 use crate::control::{self, Answer, ControlError, Request};
+use crate::datapath::adopt;
 use crate::doctor::{Finding, Level, judge, kinds};
 use crate::network;
 use crate::process::{self, RUN_DIR};
@@ -59,8 +60,9 @@ impl Doctor {
             Err(ControlError::NotRunning(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        let findings = judge(&system, running.as_deref());
-        let bpffs = process::is_bpffs(&process::pins(&self.run_dir));
+        let pins = process::pins(&self.run_dir);
+        let bpffs = process::is_bpffs(&pins);
+        let findings = judge(&system, running.as_deref(), bpffs && adopt::is_left(&pins));
         if self.json {
             let daemon = running.as_ref().map(|status| status.pid);
             print_json(&Report {

@@ -28,6 +28,7 @@ mod status;
 mod stop;
 mod table;
 mod top;
+mod unmount;
 
 /// Drops traffic to and from the networks of organisations that policy forbids, and counts what it dropped.
 #[derive(Debug, Parser)]
@@ -55,7 +56,7 @@ enum Verb {
     Resume(apply::Resume),
     Update(apply::Update),
     Fetch(apply::Fetch),
-    Unmount(panic::Unmount),
+    Unmount(unmount::Unmount),
     Catalog(catalog::Catalog),
     Replay(replay::Replay),
     Report(report::ShowReport),

@@ -40,18 +40,3 @@ impl Panic {
         Ok(Outcome::Done)
     }
 }
-
-/// The hidden verb: waits to unmount for the daemon.
-#[derive(Debug, Args)]
-#[command(hide = true)]
-pub(super) struct Unmount {
-    /// Run directory of the daemon
-    run_dir: PathBuf,
-}
-
-impl Unmount {
-    pub(super) fn execute(&self) -> anyhow::Result<Outcome> {
-        process::wait_to_unmount(&self.run_dir, std::io::stdin().lock())?;
-        Ok(Outcome::Done)
-    }
-}

@@ -15,6 +15,7 @@ use super::bpf::Pin;
 use super::counters::Counters;
 use super::details::Details;
 use super::hold;
+use super::link::Link;
 use super::object::{COUNTERS, Capacity, DETAILS, Pins, is_map};
 use super::publish::{Datapath, PublishError};
 use crate::network::Device;
@@ -103,6 +104,12 @@ pub fn forget(pins: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether something filters by links that are pinned in `pins`; not known, and so not, to who may not look there.
+#[must_use]
+pub fn is_left(pins: &Path) -> bool {
+    Link::found(pins).is_ok_and(|found| !found.is_empty())
 }
 
 /// Removes every program that was left on `devices`: those whose links are pinned in `pins`, and filters on clsact qdiscs. Gives

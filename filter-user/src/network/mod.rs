@@ -15,9 +15,9 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
 use tokio::net::UnixDatagram;
 
+pub use self::features::{Features, features};
 use crate::flows;
 use crate::ruleset::Host;
-pub use features::{Features, features};
 use netlink::{Ask, attribute, attributes, text, word};
 
 /// A network device.

@@ -49,6 +49,10 @@ fn a_device_is_shown_as_it_is_set_up_and_what_is_wrong_has_a_remedy() {
     let report = doctor(&path, weir.run_dir(), &["--json", "lan0"]).json();
     assert_eq!(remedies(&report), ["ip link set lan0 up"]);
     assert_eq!(report["system"]["devices"].as_object().unwrap().len(), 1);
+
+    let left = weir.kill();
+    let text = doctor(&path, left.path(), &["lan0"]).stdout;
+    assert!(text.contains("WARNING: weir: no daemon answers; what it left goes on filtering"), "{text}");
 }
 
 #[test]
@@ -61,7 +65,7 @@ fn without_a_daemon_it_warns_and_a_device_that_is_not_there_is_named() {
     assert_eq!((&report["daemon"], &report["bpffs"]), (&Value::Null, &json!(false)));
     assert_eq!(remedies(&report), ["weir run -c /etc/weir.toml, or systemctl start weir"]);
     let text = doctor(&path, nobody.path(), &[]).stdout;
-    assert!(text.contains("WARNING: weir: no daemon answers"), "{text}");
+    assert!(text.contains("WARNING: weir: no daemon answers: nothing is filtered"), "{text}");
     let output = doctor(&path, nobody.path(), &["gone0"]);
     assert_eq!(
         (output.code, output.stderr.as_str()),

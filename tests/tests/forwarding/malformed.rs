@@ -101,12 +101,15 @@ fn malformed_frames_of_every_kind_are_decided_as_on_the_host_and_each_is_counted
 
     let rules = ruleset();
     let well_formed = well_formed();
+    // By hand: three sizes, four pairs with a listed end, and every encapsulation but those of five tags.
+    let meta = Meta { layer: packet::Layer::Ethernet, device: 1, vlan: 0 };
+    let is_blocked = |frame: &[u8]| decide(frame, &meta, &rules).reason == Reason::Blocked;
+    assert_eq!(well_formed.iter().filter(|(whole, _)| is_blocked(whole)).count(), 3 * 4 * 8);
     let malformed = well_formed.iter().flat_map(|(whole, header)| faults(whole, *header));
     let frames: Vec<Vec<u8>> = well_formed.iter().map(|(whole, _)| whole.clone()).chain(malformed).collect();
     assert!(frames.len() > 10_000, "{}", frames.len());
     let (mut dropped, mut bytes, mut carried) = (0_u64, 0_u64, [0_u64; 4]);
     for frame in &frames {
-        let meta = Meta { layer: packet::Layer::Ethernet, device: 1, vlan: 0 };
         let decision = decide(frame.as_slice(), &meta, &rules);
         carried[decision.protocol as usize] += 1;
         if decision.reason == Reason::Blocked {
