@@ -15,8 +15,8 @@ use crate::netns::{Netns, veth};
 use crate::socket::PacketSocket;
 use crate::tagged::{Encapsulation, TaggedLink};
 
-/// How long a test waits for what must happen; generous, because two cores are shared.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+/// How long a test waits for what must happen; generous, because two cores are shared, and some CPUs emulated.
+pub const DEADLINE: Duration = Duration::from_secs(60);
 /// How long a probe waits before it calls an address blocked; a baseline in the same test must pass within it.
 pub const PROBE: Duration = Duration::from_millis(800);
 

@@ -14,7 +14,7 @@ use super::machine::{Choice, Variant};
 use crate::{command, workspace};
 
 /// How long a guest may take. Emulated, on a machine that others use, too.
-const LIMIT: Duration = Duration::from_mins(20);
+const LIMIT: Duration = Duration::from_mins(40);
 
 /// A guest to be.
 pub(super) struct Guest<'a> {
