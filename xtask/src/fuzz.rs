@@ -3,19 +3,16 @@
 
 mod run;
 
-use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::setup::{self, Need};
-use crate::{command, workspace};
+use crate::{command, turns, workspace};
 use run::{Outcome, Places};
 
 /// What to fuzz, and for how long.
@@ -91,29 +88,12 @@ impl Fuzz {
 
     /// Runs the targets, so many at once; in their order.
     fn run_all(&self, targets: &[String], programs: &[PathBuf]) -> Result<Vec<Outcome>> {
-        let waiting: Mutex<VecDeque<(usize, (&String, &PathBuf))>> =
-            Mutex::new(targets.iter().zip(programs).enumerate().collect());
-        let next = || waiting.lock().ok().and_then(|mut waiting| waiting.pop_front());
-        let work = || -> Result<Vec<(usize, Outcome)>> {
-            let mut outcomes = Vec::new();
-            while let Some((place, (target, program))) = next() {
-                println!("fuzz: {target}: runs for {} s", self.time.as_secs());
-                let outcome = run::run(program, &Places::of(target), self.time)?;
-                println!("fuzz: {outcome}");
-                outcomes.push((place, outcome));
-            }
-            Ok(outcomes)
-        };
-        let outcomes: Result<Vec<Vec<(usize, Outcome)>>> = thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.jobs).map(|_| scope.spawn(work)).collect();
-            let joined = workers.into_iter().map(thread::ScopedJoinHandle::join);
-            joined
-                .map(|result| result.unwrap_or_else(|_| bail!("a run of a target ended by a panic of xtask")))
-                .collect()
-        });
-        let mut outcomes: Vec<(usize, Outcome)> = outcomes?.into_iter().flatten().collect();
-        outcomes.sort_by_key(|(place, _)| *place);
-        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+        turns::take(targets.iter().zip(programs), self.jobs, |_, (target, program)| {
+            println!("fuzz: {target}: runs for {} s", self.time.as_secs());
+            let outcome = run::run(program, &Places::of(target), self.time)?;
+            println!("fuzz: {outcome}");
+            Ok(outcome)
+        })
     }
 }
 

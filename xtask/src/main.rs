@@ -12,6 +12,7 @@ mod status;
 mod test;
 mod tidy;
 mod traffic;
+mod turns;
 mod vm;
 mod workspace;
 

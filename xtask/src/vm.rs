@@ -19,13 +19,13 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::workspace::{self, Executable};
-use crate::{build, command, setup};
+use crate::{build, command, setup, turns};
 use guest::{Guest, Ran};
 use image::Files;
 use machine::{CHOICES, Choice, Cpu, VARIANTS, Variant};
 
 /// Which kernels, and what runs on them.
-#[derive(Args, Default)]
+#[derive(Args)]
 pub(crate) struct Vm {
     /// Kernels to boot: 5.10, 6.1, 6.12, newest (x86-64), arm64, armhf, mipsel, s390x; all of them where none is named
     pub(crate) kernels: Vec<String>,
@@ -35,6 +35,9 @@ pub(crate) struct Vm {
     /// Test programs to run: `kernels` is the matrix, which other CPUs run alone; x86-64 runs others beside it where none is named
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) tests: Vec<String>,
+    /// How many guests run at once; each takes a processor and up to 1.5 GB of memory
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: u16,
 }
 
 /// The test program of the matrix.
@@ -105,8 +108,8 @@ impl Vm {
         Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// Boots all guests in turn, and says how each fared.
-    pub(crate) fn boot_all(&self) -> Result<Vec<Ran>> {
+    /// Builds everything, boots all guests, and says how each fared.
+    fn boot_all(&self) -> Result<Vec<Ran>> {
         let plan = Plan::new(&self.kernels, &self.only)?;
         if plan.guests() == 0 {
             bail!("none of these kernels has variant {}", self.only.join(" or "));
@@ -115,28 +118,28 @@ impl Vm {
         let emulators: Vec<_> = cpus.iter().map(|cpu| cpu.qemu).collect();
         setup::ensure_vm(&emulators, cpus.iter().any(|cpu| cpu.target.is_some()))?;
         fs::create_dir_all(directory())?;
+        let programs = cpus.iter().map(|cpu| Ok((*cpu, self.programs(cpu)?))).collect::<Result<Vec<_>>>()?;
+        let fetch = |choice: &&'static Choice| Ok((*choice, kernel::fetch(choice, &directory())?));
+        let kernels = plan.choices.iter().map(fetch).collect::<Result<Vec<_>>>()?;
         let matrix = self.tests.is_empty() || self.tests.iter().any(|test| test == MATRIX);
-        let mut ran = Vec::new();
-        for cpu in cpus {
-            let programs = self.programs(cpu)?;
-            for choice in plan.choices.iter().filter(|choice| choice.cpu == cpu) {
-                let kernel = kernel::fetch(choice, &directory())?;
+        let mut guests = Vec::new();
+        for (cpu, programs) in &programs {
+            for (choice, kernel) in kernels.iter().filter(|(choice, _)| choice.cpu == *cpu) {
                 for (place, variant) in plan.variants(cpu).enumerate() {
                     // What does not depend on how a kernel is booted is tried once.
-                    let tests = if place == 0 { &programs.once } else { &programs.always };
-                    let number = format!("{} of {}", ran.len() + 1, plan.guests());
-                    println!(
-                        "vm: {number}: {} {} ({}, {}): boots",
-                        choice.name, variant.name, cpu.name, kernel.version
-                    );
-                    let guest = Guest { choice, variant, kernel: &kernel, programs: tests, matrix };
-                    let outcome = guest.boot(&directory())?;
-                    println!("vm: {number}: {}", outcome.line());
-                    ran.push(outcome);
+                    let programs = if place == 0 { &programs.once } else { &programs.always };
+                    guests.push(Guest { choice, variant, kernel, programs, matrix });
                 }
             }
         }
-        Ok(ran)
+        let all = guests.len();
+        turns::take(guests, self.jobs, |place, guest| {
+            let number = format!("{} of {all}", place + 1);
+            println!("vm: {number}: {} boots", guest.line());
+            let ran = guest.boot(&directory())?;
+            println!("vm: {number}: {}", ran.line());
+            Ok(ran)
+        })
     }
 
     /// What guests with this CPU run.

@@ -37,12 +37,18 @@ pub(crate) struct Ran {
 }
 
 impl Guest<'_> {
+    /// One line for a person.
+    pub(super) fn line(&self) -> String {
+        let Self { choice, variant, kernel, .. } = self;
+        format!("{} {} ({}, {})", choice.name, variant.name, choice.cpu.name, kernel.version)
+    }
+
     /// Boots it and waits for its end.
     pub(super) fn boot(&self, directory: &Path) -> Result<Ran> {
         let Self { choice, variant, kernel, programs, matrix } = *self;
         let cpu = choice.cpu;
         let name = format!("{}-{}", choice.name, variant.name);
-        let image = directory.join("initramfs");
+        let image = directory.join(format!("{name}.initramfs"));
         image::write(&image, kernel, programs)?;
         let mut qemu = workspace::program(cpu.qemu.0);
         // KVM is not asked for: where it is there it may not work, and TCG is the same everywhere.
@@ -62,6 +68,8 @@ impl Guest<'_> {
             child.wait()?;
         }
         println!("vm: {name}: its console is in {}", log.display());
+        // Of each guest fifty megabytes.
+        fs::remove_file(&image)?;
         // A kernel may write anything there.
         let report = Report::read(&String::from_utf8_lossy(&fs::read(&log)?));
         Ok(Ran { choice, variant, version: kernel.version.clone(), report, took: begun.elapsed(), matrix })

@@ -4,7 +4,7 @@ export PATH=/usr/bin:/bin:/sbin WEIR_BIN=/usr/bin/weir RUST_TEST_THREADS=1 TMPDI
 /bin/busybox mkdir -p /bin /sbin /proc /sys /dev /tmp /run/netns
 /bin/busybox --install -s /bin
 # Where iproute2's and util-linux' are brought along they are meant, not busybox' own.
-for program in ip tc nsenter unshare; do [ -e /usr/bin/$program ] && rm -f /bin/$program; done
+for program in ip tc nsenter unshare prlimit; do [ -e /usr/bin/$program ] && rm -f /bin/$program; done
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev

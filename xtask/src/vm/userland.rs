@@ -14,7 +14,7 @@ use crate::command;
 use crate::setup::debian::{self, Apt};
 
 /// Programs that tests start on this machine's kernels, beside those of busybox.
-const PROGRAMS: &[&str] = &["ip", "tc", "nsenter", "ethtool", "unshare"];
+const PROGRAMS: &[&str] = &["ip", "tc", "nsenter", "ethtool", "unshare", "prlimit"];
 
 /// Where other CPUs' programs come from: the last release that has them all.
 const SUITE: &str = "bookworm";
