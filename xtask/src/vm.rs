@@ -61,11 +61,10 @@ impl Plan {
             let found = CHOICES.iter().find(|choice| choice.name == name);
             found.ok_or_else(|| anyhow::anyhow!("there is no kernel \"{name}\" here; accepted: {}", names.join(", ")))
         };
-        let choices = match kernels {
-            [] => CHOICES.iter().collect(),
-            named => named.iter().map(find).collect::<Result<_>>()?,
-        };
-        Ok(Self { choices, only: only.to_vec() })
+        let named = kernels.iter().map(find).collect::<Result<Vec<_>>>()?;
+        // In their own order and each once: guests of one name would write one another's files.
+        let asked = |choice: &&Choice| named.is_empty() || named.iter().any(|named| named.name == choice.name);
+        Ok(Self { choices: CHOICES.iter().filter(asked).collect(), only: only.to_vec() })
     }
 
     fn variants(&self, cpu: &'static Cpu) -> impl Iterator<Item = Variant> {
@@ -207,6 +206,7 @@ mod tests {
     fn nothing_named_is_everything_and_what_is_named_must_be_known() {
         assert_eq!(plan(&[], &[]).unwrap().guests(), 21);
         assert_eq!(plan(&["5.10", "6.12", "arm64"], &["plain"]).unwrap().guests(), 3);
+        assert_eq!(plan(&["arm64", "arm64"], &["plain", "plain"]).unwrap().guests(), 1, "each once");
         assert_eq!(plan(&["mipsel"], &["no-btf"]).unwrap().guests(), 0, "its kernel has none");
         let unknown = plan(&["5.4"], &[]).err().unwrap().to_string();
         assert!(unknown.contains("\"5.4\"") && unknown.contains("newest"), "{unknown}");
