@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::netns::Netns;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

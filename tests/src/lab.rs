@@ -16,7 +16,7 @@ use crate::socket::PacketSocket;
 use crate::tagged::{Encapsulation, TaggedLink};
 
 /// How long a test waits for what must happen; generous, because two cores are shared, and some CPUs emulated.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 /// How long a probe waits before it calls an address blocked; a baseline in the same test must pass within it.
 pub const PROBE: Duration = Duration::from_millis(800);
 
