@@ -181,16 +181,18 @@ impl Store {
         (copies, problems)
     }
 
-    /// Stores a copy, and keeps the one that was there beside it.
+    /// Stores a copy, and keeps the one that was there beside it. The first is stored twice: a damaged one then has another.
     pub fn keep(&self, id: &PartId, copy: &Copy) -> io::Result<()> {
         let (directory, name, text) = (self.copies_directory(), id.file_name(), copy.encode());
         let path = directory.join(&name);
-        if path.exists() {
-            fs::rename(&path, before(&path))?;
-        } else {
+        if !path.exists() {
             replace(&directory, &format!("{name}{BEFORE}"), text.as_bytes())?;
+            return replace(&directory, &name, text.as_bytes());
         }
-        replace(&directory, &name, text.as_bytes())
+        // On disk before anything is given up for it.
+        stage(&directory, &name, text.as_bytes())?;
+        retire(&path)?;
+        settle(&directory, &name)
     }
 
     /// What was saved for after a restart; nothing where it cannot be read, with the reason.
@@ -280,6 +282,13 @@ fn before(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// Makes a copy the one before, and leaves it in its place; a file system without links (FAT) has none there until the next is.
+fn retire(path: &Path) -> io::Result<()> {
+    let before = before(path);
+    let _ = fs::remove_file(&before);
+    fs::hard_link(path, &before).or_else(|_| fs::rename(path, &before))
+}
+
 /// Reads a stored copy; `None` where there is none.
 fn read_copy(path: &Path) -> Result<Option<Copy>, String> {
     match fs::read(path) {
@@ -336,6 +345,16 @@ mod tests {
         let (copies, problems) = store.copies(&config);
         assert!(copies.is_empty() && problems[0].ends_with("there is no other"), "{problems:?}");
         assert_eq!(fs::read_dir(directory.join("copies")).unwrap().count(), 2, "no left-over");
+        for name in [path.clone(), before(&path)] {
+            fs::remove_file(name).unwrap();
+        }
+        store.keep(&id, &copy).unwrap();
+        std::thread::scope(|scope| {
+            let keeping = scope.spawn(|| (0..50).for_each(|_| store.keep(&id, &newer).unwrap()));
+            while !keeping.is_finished() {
+                assert!(path.exists(), "there is a copy at any time");
+            }
+        });
         let saved = Saved { rejected: Some("x".into()), ..Saved::default() };
         store.save(&saved).unwrap();
         assert_eq!(store.saved(), Ok(saved));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::setup::{self, Need};
 use crate::workspace::{self, Executable};
@@ -33,20 +33,28 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
             cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
         });
     }
-    // All at once: packages that are built one by one get other features of what they share, and it is built again.
-    let mut binaries = timed("build tests", || {
-        workspace::build(workspace::cargo().args(["test", "--quiet", "--no-run", "--workspace"]))
-    })?;
+    let (mut binaries, weir) = timed("build tests and weir", compile)?;
     binaries.retain(|binary| binary.test);
     binaries.sort_by(|a, b| a.name.cmp(&b.name));
     let (root, host) = binaries.into_iter().partition(|binary| binary.package.ends_with(ROOT));
     host_tests(&mut totals, &environment, host, filter)?;
-    root_tests(&mut totals, &environment, root, filter)?;
+    root_tests(&mut totals, &environment, root, &weir, filter)?;
 
     totals.add_skipped(&fs::read_to_string(&environment.skipped).unwrap_or_default());
     fs::remove_file(&environment.skipped).ok();
     println!("\n{totals}");
     Ok(if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds the tests, and the `weir` that they run. Both at once: whole minutes of the latter are the work of one thread.
+fn compile() -> Result<(Vec<Executable>, PathBuf)> {
+    std::thread::scope(|scope| {
+        let weir = scope.spawn(build::compile);
+        // All packages at once: built one by one they get other features of what they share, and it is built again.
+        let tests = workspace::build(workspace::cargo().args(["test", "--quiet", "--no-run", "--workspace"]));
+        let weir = weir.join().map_err(|_| anyhow!("the thread that builds weir panicked"))?;
+        Ok((tests?, weir?))
+    })
 }
 
 fn host_tests(
@@ -69,10 +77,10 @@ fn root_tests(
     totals: &mut Totals,
     environment: &Environment,
     binaries: Vec<Executable>,
+    weir: &Path,
     filter: Option<&str>,
 ) -> Result<()> {
-    let weir = timed("build weir", build::compile)?;
-    let variables = environment.variables(Some(&weir));
+    let variables = environment.variables(Some(weir));
     for Executable { name, path, package, .. } in binaries {
         let why = "the tests create network namespaces and load BPF programs";
         let mut tests = command::as_root(&path, &variables, why)?;

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use weir_tests::frame::frame;
 use weir_tests::http::{self, Reply};
-use weir_tests::lab::{LAN_V4, MAC_LAN, MAC_ROUTER_LAN, Path};
+use weir_tests::lab::{DEADLINE, LAN_V4, MAC_LAN, MAC_ROUTER_LAN, Path};
+use weir_tests::wait_until;
 use weir_tests::weir::{Scratch, Weir};
 
 /// Where the page is, if nothing else is configured.
@@ -27,12 +28,14 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Starts weir with `RULES` and more configuration.
+    /// Starts weir with `RULES` and more configuration, and waits until it serves its page: that waits for nothing, either.
     pub(crate) fn start(more: &str) -> Self {
-        Self::on(Path::new(), more)
+        let site = Self::on(Path::new(), more);
+        wait_until(DEADLINE, "the page is served", || site.weir.stderr().contains("serving the page"));
+        site
     }
 
-    /// The same, on a path that is there.
+    /// Starts it on a path that is there, and does not wait.
     pub(crate) fn on(path: Path, more: &str) -> Self {
         // Without a route the server answers by ICMP, which would be counted, too.
         path.wan.route("blackhole 10.66.0.0/24");
