@@ -19,6 +19,9 @@ use libtest::Totals;
 /// Directory of the package whose tests run as root.
 const ROOT: &str = "tests";
 
+/// Its tests that wait for a daemon most of the time, and so need no CPU of their own.
+const WAITING: [&str; 3] = ["evidence", "feeds", "metrics"];
+
 /// Runs all steps, failed ones included; only a failed build ends it early.
 pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     setup::ensure(&[Need::Build, Need::Lab, Need::Test])?;
@@ -85,6 +88,9 @@ fn root_tests(
         let why = "the tests create network namespaces and load BPF programs";
         let mut tests = command::as_root(&path, &variables, why)?;
         tests.args(filter).current_dir(package);
+        if WAITING.contains(&name.as_str()) {
+            tests.arg("--test-threads=8");
+        }
         let step = format!("root tests {name}");
         timed(&step, || run_tests(totals, &mut tests, &step))?;
     }

@@ -1,4 +1,4 @@
-//! Every fault of a feed, one after the other, against one running daemon under real packets.
+//! Every fault of a feed, one after the other, against a running daemon under real packets.
 
 use std::time::Duration;
 
@@ -27,8 +27,10 @@ fn config(feed: &Feed) -> String {
     )
 }
 
-/// What the feed answers for the list, what it answers for the table, and what the status says of it.
-fn faults() -> Vec<(&'static str, Answer, Option<Answer>, &'static str)> {
+/// A name, what the feed answers for the list, what it answers for the table, and what the status says of it.
+type Fault = (&'static str, Answer, Option<Answer>, &'static str);
+
+fn faults() -> Vec<Fault> {
     let half = LIST.lines().take(5).collect::<Vec<_>>().join("\n");
     // The lab's control addresses: a fault must not block them.
     let hostile =
@@ -88,9 +90,21 @@ fn faults() -> Vec<(&'static str, Answer, Option<Answer>, &'static str)> {
     ]
 }
 
+/// Routers that meet the faults, each a part of them: of the time that a fault takes nearly all is waiting.
+const ROUTERS: usize = 4;
+
 #[test]
 fn whatever_a_feed_does_the_blocked_stays_blocked_and_weir_recovers() {
     require_root();
+    let faults = faults();
+    std::thread::scope(|scope| {
+        for part in faults.chunks(faults.len().div_ceil(ROUTERS)) {
+            scope.spawn(move || meet(part));
+        }
+    });
+}
+
+fn meet(part: &[Fault]) {
     let mut router = Router::new();
     let feed = Feed::start(&router.path.router, 0);
     router.config(&config(&feed));
@@ -106,13 +120,13 @@ fn whatever_a_feed_does_the_blocked_stays_blocked_and_weir_recovers() {
     }
     router.wait_until_blocked("once the lists are here");
     let generation = router.status()["generation"].clone();
-    for (name, list, table, problem) in faults() {
+    for (name, list, table, problem) in part {
         println!("{name}");
-        feed.set("/list", list);
-        let (faulty, other) = if name == "an AS missing" { ("table", "list") } else { ("list", "table") };
+        feed.set("/list", list.clone());
+        let (faulty, other) = if *name == "an AS missing" { ("table", "list") } else { ("list", "table") };
         let both = table.is_some() && faulty == "list";
         if let Some(table) = table {
-            feed.set("/table", table);
+            feed.set("/table", table.clone());
         }
         router.wait_for_problem(faulty, problem);
         if both {
