@@ -14,10 +14,15 @@ use object::elf::SHT_STRTAB;
 
 #[expect(unsafe_code, reason = "only the nested BPF build may use -Zbuild-std on a stable compiler")]
 fn main() -> anyhow::Result<()> {
+    let directory = PathBuf::from(env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
     // SAFETY: a build script has one thread until aya-build spawns cargo.
     unsafe {
         env::set_var("RUSTC_BOOTSTRAP", "1");
         env::set_var("CARGO_TERM_QUIET", "true");
+        // Each profile and each set of features has an object of its own; `core` and the macros are compiled once for all.
+        if let Some(target) = directory.ancestors().nth(4) {
+            env::set_var("CARGO_BUILD_BUILD_DIR", target.join("bpf"));
+        }
     }
     // aya-build watches the package it builds, not what that package depends on.
     println!("cargo:rerun-if-changed={}", concat!(env!("CARGO_MANIFEST_DIR"), "/../filter-common/src"));
@@ -29,7 +34,6 @@ fn main() -> anyhow::Result<()> {
     };
     build_ebpf([package], Toolchain::Custom(&toolchain))
         .context("run `cargo xtask setup`: it installs bpf-linker and rust-src")?;
-    let directory = PathBuf::from(env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
     compress(&directory.join("page"))?;
     strip(&directory.join("weir-filter"), &directory.join("weir-filter.o"))
 }

@@ -1,6 +1,7 @@
 //! Compiles the benchmark's BPF object (`filter-ebpf/src/bench/`) into `OUT_DIR`. Must not build the shipped one.
 
 use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
@@ -14,7 +15,14 @@ fn main() -> anyhow::Result<()> {
     }
     // aya-build reads the variable from its own environment, and changing that is unsafe; a child's is not.
     if env::var_os(BOOTSTRAP).is_none() {
-        let status = Command::new(env::current_exe()?).env(BOOTSTRAP, "1").env("CARGO_TERM_QUIET", "true").status()?;
+        let mut again = Command::new(env::current_exe()?);
+        again.env(BOOTSTRAP, "1").env("CARGO_TERM_QUIET", "true");
+        // Where filter-user's build script has compiled `core` and the macros already.
+        let directory = PathBuf::from(env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
+        if let Some(target) = directory.ancestors().nth(4) {
+            again.env("CARGO_BUILD_BUILD_DIR", target.join("bpf"));
+        }
+        let status = again.status()?;
         ensure!(status.success(), "the nested BPF build failed: {status}");
         return Ok(());
     }

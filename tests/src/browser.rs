@@ -72,12 +72,33 @@ impl<'a> Browser<'a> {
         browser
     }
 
-    fn command(&self, method: &str, path: &str, body: &Value) -> Value {
+    fn try_command(&self, method: &str, path: &str, body: &Value) -> Result<Value, Value> {
         let body = if method == "POST" { body.to_string() } else { String::new() };
         let reply = http::ask(self.netns, DRIVER, method, path, &[], body.as_bytes());
-        let answer = reply.json();
-        assert_eq!(reply.status, 200, "{method} {path}: {answer}");
-        answer["value"].clone()
+        let answer = reply.json()["value"].clone();
+        if reply.status == 200 { Ok(answer) } else { Err(answer) }
+    }
+
+    fn command(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.try_command(method, path, body).unwrap_or_else(|fault| panic!("{method} {path}: {fault}"))
+    }
+
+    /// Does something with an element, again where the page moved under the pointer meanwhile: a person would, too.
+    fn with(&self, selector: &str, method: &str, what: &str, body: &Value) -> Value {
+        let started = Instant::now();
+        loop {
+            let path = format!("/session/{}/element/{}/{what}", self.session, self.find(selector));
+            match self.try_command(method, &path, body) {
+                Ok(answer) => return answer,
+                Err(fault) => {
+                    let error = fault["error"].as_str().unwrap_or_default();
+                    let moved = ["element click intercepted", "element not interactable", "stale element reference"];
+                    let again = moved.contains(&error) && started.elapsed() < DEADLINE;
+                    assert!(again, "{method} {what} of {selector}: {fault}");
+                    thread::sleep(Duration::from_millis(100));
+                }
+            }
+        }
     }
 
     fn post(&self, command: &str, body: &Value) -> Value {
@@ -114,21 +135,17 @@ impl<'a> Browser<'a> {
     /// The text of an element, as it is shown.
     #[must_use]
     pub fn text(&self, selector: &str) -> String {
-        let element = self.find(selector);
-        let text = self.command("GET", &format!("/session/{}/element/{element}/text", self.session), &Value::Null);
-        text.as_str().unwrap().to_owned()
+        self.with(selector, "GET", "text", &Value::Null).as_str().unwrap().to_owned()
     }
 
     /// Clicks an element, where a person could.
     pub fn click(&self, selector: &str) {
-        let element = self.find(selector);
-        self.post(&format!("element/{element}/click"), &json!({}));
+        self.with(selector, "POST", "click", &json!({}));
     }
 
     /// Types into an element; `\n` is the Enter key.
     pub fn write(&self, selector: &str, text: &str) {
-        let element = self.find(selector);
-        self.post(&format!("element/{element}/value"), &json!({ "text": text.replace('\n', "\u{e007}") }));
+        self.with(selector, "POST", "value", &json!({ "text": text.replace('\n', "\u{e007}") }));
     }
 
     /// Presses keys, wherever the focus is.

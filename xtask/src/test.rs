@@ -22,6 +22,9 @@ const ROOT: &str = "tests";
 /// Its tests that wait for a daemon most of the time, and so need no CPU of their own.
 const WAITING: [&str; 3] = ["evidence", "feeds", "metrics"];
 
+/// Its tests that measure, and so need every CPU: one at a time.
+const MEASURING: [&str; 3] = ["flood", "lookup", "verifier"];
+
 /// Runs all steps, failed ones included; only a failed build ends it early.
 pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     setup::ensure(&[Need::Build, Need::Lab, Need::Test])?;
@@ -88,8 +91,11 @@ fn root_tests(
         let why = "the tests create network namespaces and load BPF programs";
         let mut tests = command::as_root(&path, &variables, why)?;
         tests.args(filter).current_dir(package);
-        if WAITING.contains(&name.as_str()) {
+        let among = |names: &[&str]| names.contains(&name.as_str());
+        if among(&WAITING) {
             tests.arg("--test-threads=8");
+        } else if among(&MEASURING) {
+            tests.arg("--test-threads=1");
         }
         let step = format!("root tests {name}");
         timed(&step, || run_tests(totals, &mut tests, &step))?;

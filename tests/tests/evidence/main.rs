@@ -5,7 +5,6 @@
 
 mod books;
 mod events;
-mod flood;
 mod same;
 mod selftest;
 mod top;

@@ -121,8 +121,9 @@ fn figures_follow_traffic(site: &Site, browser: &Browser<'_>) {
     comes(browser, "#chart-note", "hatched: not recorded");
     comes(browser, "#legend", "tiktok");
     browser.click("input[name=range][value=live]");
+    // Half of what was sent is listed; hosts find each other by packets of their own.
     let share = browser.text("#t-share");
-    assert!(share.starts_with("50.0"), "half of what was sent is listed: {share}");
+    assert!(["49.9", "50.0"].iter().any(|half| share.starts_with(half)), "{share}");
     comes(browser, "#devices", "live");
     comes(browser, "#drops", &LISTED_V4.to_string());
     let named = browser.ask("return document.getElementById('chart').getAttribute('aria-label')");
@@ -172,10 +173,11 @@ fn axe(browser: &Browser<'_>, what: &str) {
 fn pictures(browser: &Browser<'_>) {
     for (width, scheme) in [(1280, "dark"), (1280, "light"), (400, "dark"), (400, "light")] {
         browser.show_as(width, 900, scheme);
-        // The chart is drawn anew for another width or scheme.
+        // The chart is drawn anew for another width, and then for another scheme.
+        let wide = || browser.ask("return document.documentElement.scrollWidth");
+        wait_until(DEADLINE, "nothing is wider than the page", || wide() == width);
         thread::sleep(Duration::from_millis(400));
-        let size = browser.ask("const r = document.documentElement; return [r.scrollWidth, r.scrollHeight]");
-        assert_eq!(size[0], width, "nothing is wider than the page");
+        assert_eq!(wide(), width, "nothing is wider than the page");
         picture(browser, &format!("page-{width}-{scheme}"));
         axe(browser, &format!("{width} px, {scheme}"));
     }
@@ -198,7 +200,7 @@ fn pause_and_resume(site: &Site, browser: &Browser<'_>) {
     assert!(!passes(), "a wrong token changes nothing");
     browser.write("#token-text", &format!("{}\n", site.token()));
     comes(browser, "#state", "Paused");
-    comes(browser, "#banners", "Blocks again in 4:5");
+    comes(browser, "#banners", "Blocks again in 4:");
     assert!(passes(), "paused");
     assert_eq!(site.weir.status()["paused_secs"].as_u64().map(|left| left / 100), Some(2));
     axe(browser, "paused");
@@ -221,10 +223,12 @@ fn confirmations(site: &Site, browser: &Browser<'_>) {
         if button == "Confirm" {
             picture(browser, "unconfirmed-1280-light");
         }
+        // The banner of the change before may still be there, and go.
         let script = format!(
-            "[...document.querySelectorAll('#banners button')].find((button) => button.textContent === '{button}').click()"
+            "const button = [...document.querySelectorAll('#banners button')].find((button) => \
+             button.textContent === '{button}'); button?.click(); return Boolean(button)"
         );
-        browser.run(&script);
+        wait_until(DEADLINE, button, || browser.ask(&script) == true);
         comes(browser, "#outcome", done);
         wait_until(DEADLINE, button, || !waits());
     }
