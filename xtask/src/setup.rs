@@ -8,7 +8,9 @@ mod rust_src;
 mod web;
 pub(crate) mod zig;
 
-use anyhow::{Context, Result, bail};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{command, workspace};
 
@@ -36,12 +38,21 @@ pub(crate) fn verb() -> Result<()> {
 
 /// Prepares this machine for `needs`.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
-    if needs.contains(&Need::Build) {
-        let channel = channel()?;
-        rustc_is(&channel)?;
-        linker::ensure()?;
-        rust_src::ensure(&channel)?;
+    if !needs.contains(&Need::Build) {
+        return ensure_programs(needs);
     }
+    let channel = channel()?;
+    rustc_is(&channel)?;
+    // The linker's compiler waits for the CPU, everything else for the network.
+    thread::scope(|scope| {
+        let linker = scope.spawn(linker::ensure);
+        let others = rust_src::ensure(&channel).and_then(|()| ensure_programs(needs));
+        linker.join().map_err(|_| anyhow!("the thread that installs bpf-linker panicked"))??;
+        others
+    })
+}
+
+fn ensure_programs(needs: &[Need]) -> Result<()> {
     if needs.contains(&Need::Test) {
         components()?;
         programs::ensure(programs::TEST)?;

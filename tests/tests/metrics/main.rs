@@ -77,7 +77,9 @@ impl Site {
         let config = scratch.file("weir.toml", format!("{CONFIG}{more}{source}"));
         let weir = Weir::start(&path.router, ["-c", config.to_str().unwrap()]);
         let site = Self { weir, path, _scratch: scratch };
-        wait_until(DEADLINE, "the list is in force", || site.weir.status()["lists"][0]["state"] == "good");
+        // Before that, the status ends with a code of its own.
+        let status = || site.weir.verb(&["status", "--json"]).json();
+        wait_until(DEADLINE, "the list is in force", || status()["lists"][0]["state"] == "good");
         site
     }
 

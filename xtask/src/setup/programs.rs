@@ -1,5 +1,6 @@
 //! Programs of the system that the lab and the tests call. Installed with apt where that exists, else named.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -92,16 +93,20 @@ pub(super) fn ensure(programs: &[Program]) -> Result<()> {
         say(program.name, "present");
     }
     let (optional, required): (Vec<&Program>, Vec<&Program>) =
-        missing.into_iter().partition(|program| program.optional);
-    if !required.is_empty() {
-        install(&required)?;
-    }
-    for program in optional {
-        if install(&[program]).is_err() {
-            say(program.name, "not available here: what needs it is left out, and that is said");
-        } else if program.package == PROMETHEUS {
-            stop_service(PROMETHEUS)?;
+        missing.iter().copied().partition(|program| program.optional);
+    // All at once is faster by far, but one package that cannot be had keeps all from being installed.
+    if optional.is_empty() || install(&missing).is_err() {
+        if !required.is_empty() {
+            install(&required)?;
         }
+        for program in &optional {
+            if command::find(program.name).is_none() && install(&[program]).is_err() {
+                say(program.name, "not available here: what needs it is left out, and that is said");
+            }
+        }
+    }
+    if optional.iter().any(|program| program.package == PROMETHEUS && command::find(program.name).is_some()) {
+        stop_service(PROMETHEUS)?;
     }
     Ok(())
 }
@@ -118,8 +123,8 @@ pub(super) fn install_package(package: &'static str) -> Result<()> {
 }
 
 fn install(programs: &[&Program]) -> Result<()> {
-    let mut packages: Vec<&str> = programs.iter().map(|program| program.package).collect();
-    packages.dedup();
+    let packages: BTreeSet<&str> = programs.iter().map(|program| program.package).collect();
+    let packages = Vec::from_iter(packages);
     let by_hand = format!("apt-get install {}", packages.join(" "));
     let Some(apt) = command::find("apt-get") else {
         bail!("this machine has no apt; install the equivalent of: {by_hand}");

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Characters of a line of a panic's message that are kept: some hold whole documents.
+const MESSAGE: usize = 300;
+
 /// Passed, failed and skipped tests and checks.
 #[derive(Default)]
 pub(super) struct Totals {
@@ -66,7 +69,11 @@ impl Totals {
             At::Message(_) if line.is_empty() || line == "stack backtrace:" || line.starts_with("note: ") => {
                 self.at = At::Elsewhere;
             }
-            At::Message(failure) => self.failures[failure].why += &format!(" {}", line.trim()),
+            At::Message(failure) => {
+                let why = &mut self.failures[failure].why;
+                why.push(' ');
+                why.extend(line.trim().chars().take(MESSAGE));
+            }
         }
     }
 
