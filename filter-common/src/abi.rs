@@ -7,7 +7,7 @@ use crate::client::PLACES;
 use crate::scope::ClassTable;
 
 /// Version of everything in this file and of the table layout; pinned state of another version is refused.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// Names of the maps, as the object declares them. The kernel keeps 15 characters.
 pub mod map {

@@ -7,6 +7,7 @@
 //!   sorted first addresses, then one slot for each), or to a **node** (a slot for each run of values of the next 8 bits
 //!   that have the same, and marks that tell which run a value is in). A node answers at once, a chunk is searched; both
 //!   take memory in proportion to the ranges.
+//! * An IPv6 root may also point to a **wide node**, which answers for the next 16 bits: most of what is registered is a /32.
 //! * IPv6 ranges are cut at /64. A /64 that holds longer rules is a slot that is not final: the search goes on from it
 //!   with the low 64 bits, by the same steps.
 //!
@@ -18,7 +19,8 @@
 //! Root and chunks are those of DXR (Zec, Rizzo, Mikuc: "DXR: towards a billion routing lookups per second in software",
 //! CCR 2012), with ranges and set ids side by side so that a short chunk is one cache line. Nodes are those of Poptrie (Asai,
 //! Ohara: "Poptrie: a compressed trie with population count for fast and scalable software IP routing table lookup", SIGCOMM
-//! 2015), with marks in groups of 16 because BPF must count bits by hand.
+//! 2015), with marks in groups of 16 because BPF must count bits by hand. Narrow chunks are searched as k-ary trees are (Schlegel,
+//! Gemulla, Lehner: "k-Ary Search on Modern Processors", DaMoN 2009), a cache line a step.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -29,6 +31,10 @@ pub const BLOCK_BYTES: usize = BLOCK_WORDS * 4;
 pub const BLOCK_STARTS: usize = 16 * 1024;
 /// Ranges in a chunk, at most.
 pub const CHUNK_RANGES: usize = 256;
+/// Pairs of a narrow chunk that are a cache line, and groups of so many pairs in a chunk, at most.
+pub const GROUP: usize = 8;
+/// Ranges in a narrow chunk, at most.
+pub const NARROW_RANGES: usize = GROUP * GROUP;
 /// Slots in a root: one for each value of an address' top 16 bits.
 pub const ROOT_SLOTS: usize = 1 << 16;
 /// Slots in a node: one for each value of the next 8 bits.
@@ -66,13 +72,19 @@ pub const NODE_HEAD: usize = core::mem::offset_of!(NodeHead, first) / 4;
 /// Words in a [`NodeHead`]: a node begins at a multiple of so many.
 pub const NODE_LINE: usize = size_of::<NodeHead>() / 4;
 
+/// Words of marks that a wide node begins with, one for each group of values of the next 16 bits: in the low half which of them
+/// start a run, as in [`NodeHead::starts`], in the high half the place of the last value's slot. The slots follow. Words go on
+/// in the next block where a block's [`BLOCK_STARTS`] end, for each is read by itself.
+pub const WIDE_MARKS: usize = ROOT_SLOTS / NODE_GROUP;
+
 /// A root: slots by the address' top 16 bits.
 pub type Root = [u32; ROOT_SLOTS];
 
 /// A block of leaves. A node is a [`NodeHead`], and more slots. A chunk of `n` ranges is, in an IPv4 table, `n` first
 /// addresses (their low 16 bits, two in a word, the even one in the low half), then `n` slots. In an IPv6 table a narrow one is
-/// `n` pairs of a first address' 32 bits that matter ([`narrow_shift`]) and its slot, so that the slot comes with the last
-/// probe; a wide one is `n` first addresses (64 bits, high half first), then `n` slots.
+/// `n` pairs of a first address' 32 bits that matter ([`narrow_shift`]) and its slot, the highest address first; where these are
+/// more than [`GROUP`], the last address of each group of so many follows, so that two cache lines and the slot's own are all
+/// that a search reads. A wide one is `n` first addresses (64 bits, high half first), then `n` slots.
 pub type Block = [u32; BLOCK_WORDS];
 /// Words in a block of leaves.
 pub const BLOCK_WORDS: usize = BLOCK_STARTS + NODE_SLOTS;
@@ -97,14 +109,16 @@ const LEVELS_HIGH: u32 = 5;
 const LEVELS_LOW: u32 = 7;
 /// Place of the first node's byte in the high half, behind the root's 16 bits.
 pub const SHIFT_HIGH: u32 = 40;
+/// Place of the byte behind those of a wide node.
+pub const SHIFT_WIDE: u32 = SHIFT_HIGH - 16;
 /// Place of the first node's byte in the low half.
 pub const SHIFT_LOW: u32 = 56;
 
 /// What stands for a range of addresses: a set id, or the place of a chunk or node that knows more.
 ///
-/// Bits 10-31: set id, or place of the chunk or node in units from the first block's start; bit 9: a wide chunk, or, where
-/// the slot is final, that packets to the set are dropped whatever their source is; bit 8: a node; bits 0-7: ranges in the
-/// chunk minus one, 0 for no chunk. The place is on top, for then it takes one shift to know the block.
+/// Bits 10-31: set id, or place of the chunk or node in units from the first block's start; bit 9: a wide chunk or node, or,
+/// where the slot is final, that packets to the set are dropped whatever their source is; bit 8: a node; bits 0-7: ranges in
+/// the chunk minus one, 0 for no chunk. The place is on top, for then it takes one shift to know the block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(pub u32);
 
@@ -141,6 +155,12 @@ impl Slot {
         Self(unit << Self::VALUE | Self::NODE)
     }
 
+    /// A slot of an IPv6 root that points to a wide node at `unit`, below [`MAX_UNITS`].
+    #[must_use]
+    pub const fn wide_node(unit: u32) -> Self {
+        Self(unit << Self::VALUE | Self::WIDE | Self::NODE)
+    }
+
     /// A slot that points to a chunk of `ranges` ranges, 2 to 256, at `unit`, below [`MAX_UNITS`]. `wide`: its first
     /// addresses are 64 bits long; of no meaning for IPv4.
     #[must_use]
@@ -152,6 +172,11 @@ impl Slot {
     #[inline(always)]
     const fn is_node(self) -> bool {
         self.0 & Self::NODE != 0
+    }
+
+    #[inline(always)]
+    const fn is_wide_node(self) -> bool {
+        self.0 & (Self::WIDE | Self::NODE) == Self::WIDE | Self::NODE
     }
 
     #[inline(always)]
@@ -230,10 +255,14 @@ fn child(block: &Block, node: Slot, byte: u64) -> Slot {
     let line = node.start() / NODE_LINE % (BLOCK_STARTS / NODE_LINE);
     let head = &heads[line];
     let group = byte as usize / NODE_GROUP % NODE_GROUPS;
-    // The runs that start in the group behind the byte are those that its own is before the last.
-    let behind = ones(u64::from(head.starts[group]) >> (byte % NODE_GROUP as u64));
-    let at = u64::from(head.last[group]).wrapping_sub(behind) as usize % NODE_SLOTS;
+    let at = run(u64::from(head.starts[group]), u64::from(head.last[group]), byte) as usize % NODE_SLOTS;
     Slot(block[line * NODE_LINE + NODE_HEAD + at])
+}
+
+/// The place of a value's slot: the runs that start in its group behind it are those that its own is before the last.
+#[inline(always)]
+const fn run(starts: u64, last: u64, value: u64) -> u64 {
+    last.wrapping_sub(ones(starts >> (value % NODE_GROUP as u64)))
 }
 
 /// How many bits of a number below 2^15 are 1; BPF has no instruction for it. Four copies of the number bring each bit to a
@@ -246,8 +275,7 @@ const fn ones(number: u64) -> u64 {
     spread.wrapping_mul(NIBBLES) >> 60
 }
 
-/// Word `at` of a block. What is beyond the places where leaves may begin is never asked for: the builder keeps a chunk among
-/// them.
+/// Word `at` of a block. The builder keeps wide and IPv4 chunks among the places where leaves may begin.
 #[inline(always)]
 const fn word(block: &Block, at: usize) -> u32 {
     block[at % BLOCK_STARTS]
@@ -277,8 +305,18 @@ const ROUNDS: u64 = CHUNK_RANGES.ilog2() as u64;
 #[inline(always)]
 pub fn slot_of_v6<T: Tables + ?Sized>(tables: &T, address: [u64; 2]) -> Slot {
     let [high, low] = address;
-    let slot = Slot(tables.root6()[(high >> 48) as usize]);
-    let slot = descend::<T, LEVELS_HIGH>(tables, slot, high, SHIFT_HIGH);
+    let (mut slot, mut shift) = (Slot(tables.root6()[(high >> 48) as usize]), SHIFT_HIGH);
+    if slot.is_wide_node() {
+        let (start, value) = (slot.value() as usize * WORDS_PER_UNIT, high >> 32 & 0xffff);
+        let at = start + value as usize / NODE_GROUP;
+        let Some(block) = tables.block6((at / BLOCK_STARTS) as u32) else { return UNLISTED_SLOT };
+        let marks = u64::from(word(block, at));
+        let at = start + WIDE_MARKS + run(marks & 0xffff, marks >> 16, value) as usize;
+        let Some(block) = tables.block6((at / BLOCK_STARTS) as u32) else { return UNLISTED_SLOT };
+        slot = Slot(word(block, at));
+        shift = SHIFT_WIDE;
+    }
+    let slot = descend::<T, LEVELS_HIGH>(tables, slot, high, shift);
     if slot.is_final() {
         return slot;
     }
@@ -309,9 +347,35 @@ fn descend<T: Tables + ?Sized, const LEVELS: u32>(tables: &T, slot: Slot, key: u
         });
         return Slot(word(block, start + 2 * ranges + at));
     }
-    let narrow = (key >> narrow_shift(shift as u32) & 0xffff_ffff) + (1 << 32);
-    let at = position::<ROUNDS>(ranges, |index| (narrow - u64::from(word(block, start + 2 * index))) >> 32);
-    Slot(word(block, start + 2 * at + 1))
+    let below = above_is_carried(key >> narrow_shift(shift as u32) & 0xffff_ffff);
+    let first = start % BLOCK_STARTS;
+    let mut group = first;
+    if ranges > GROUP {
+        // No more than there are, and the verifier sees it.
+        let lasts = first + 2 * ((ranges - 1) % NARROW_RANGES + 1);
+        group += 2 * GROUP * leading(|index| u64::from(block[lasts + index]) + below);
+    }
+    let at = leading(|index| u64::from(block[group + 2 * index]) + below);
+    Slot(block[group + 2 * at + 1])
+}
+
+/// What makes a sum with a number of 32 bits carry into bit 32 where that number is above `key`, which has 32 bits.
+#[inline(always)]
+const fn above_is_carried(key: u64) -> u64 {
+    (1 << 32) - 1 - key
+}
+
+/// How many of a group's sums, from the first on, carry into bit 32 before one does not; the last one is not asked. What
+/// stands behind the one that does not carry is of no matter, so a group may be shorter.
+#[inline(always)]
+fn leading(sum: impl Fn(usize) -> u64) -> usize {
+    let (mut all, mut count, mut index) = (1, 0, 0);
+    while index < GROUP - 1 {
+        all &= sum(index) >> 32;
+        count += all;
+        index += 1;
+    }
+    count as usize % GROUP
 }
 
 /// How far right an address' half is shifted before a narrow chunk is searched. `shift` is the place of the byte that

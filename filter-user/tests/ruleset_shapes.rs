@@ -4,7 +4,7 @@
 
 mod oracle;
 
-use filter_common::lookup::{NODE_HEAD, UNIT_BYTES};
+use filter_common::lookup::{NARROW_RANGES, NODE_HEAD, UNIT_BYTES, WIDE_MARKS};
 use oracle::{Range, Sighting, Stated, Stating, decided};
 use weir::ruleset::table::Table;
 use weir::ruleset::{RuleAction, RuleDirection, Ruleset, Scope, Sets};
@@ -18,7 +18,9 @@ struct Shape {
     wide: u32,
     /// /64s with a table of their own.
     split: u32,
-    /// Nodes by level: below the root, below those, and so on.
+    /// Wide nodes below the root.
+    wide_nodes: u32,
+    /// Other nodes by level: below the root, below those, and so on.
     nodes: Vec<u32>,
     /// Nodes by level below a /64.
     low_nodes: Vec<u32>,
@@ -47,6 +49,14 @@ fn node(table: &Table, slot: u32) -> Vec<u32> {
     let words = &table.blocks[block][unit * WORDS..];
     let bytes: Vec<u8> = words[..NODE_HEAD].iter().flat_map(|word| word.to_ne_bytes()).collect();
     words[NODE_HEAD..=NODE_HEAD + usize::from(bytes[47])].to_vec()
+}
+
+/// The slots of a wide node's runs, which go on in the next block. Its last mark tells where the last one is.
+fn wide_node(table: &Table, slot: u32) -> Vec<u32> {
+    let word = |at: usize| table.blocks[at / (UNITS * WORDS)][at % (UNITS * WORDS)];
+    let start = (slot >> PLACE) as usize * WORDS;
+    let last = word(start + WIDE_MARKS - 1) >> 16;
+    (0..=last as usize).map(|at| word(start + WIDE_MARKS + at)).collect()
 }
 
 fn count(nodes: &mut Vec<u32>, level: usize) {
@@ -86,6 +96,14 @@ impl Shape {
 
     fn walk(&mut self, table: &Table, slot: u32, level: usize, low: bool) {
         if is_final(slot) {
+            return;
+        }
+        if slot & NODE != 0 && slot & WIDE != 0 {
+            assert_eq!((level, low), (0, false), "below the root only");
+            self.wide_nodes += 1;
+            for slot in wide_node(table, slot) {
+                self.walk(table, slot, 2, low);
+            }
             return;
         }
         if slot & NODE != 0 {
@@ -252,6 +270,43 @@ fn v6_nets_up_to_48_make_narrow_chunks_and_longer_ones_wide_or_nodes() {
     assert_eq!(checked_v6(halves.map(|at| (at, at | ((1 << 79) - 1))).collect()).wide, 1);
     let shape = checked_v6(net64s(NET6 >> 64, 2, 7));
     assert_eq!((shape.longest, shape.wide, shape.split), (15, 1, 0));
+}
+
+#[test]
+fn v6_chunks_of_each_length_up_to_64_are_narrow_and_then_comes_a_node() {
+    let net48s = |first: u128, count: u128| (0..count).map(move |at| (first + 2 * at) << 80);
+    let whole = |first: u128| (first, first | (u128::MAX >> 48));
+    for length in 2..=66 {
+        // Each net and the gap behind it; where the first net is not the /16's first, the gap before it, too.
+        let first = 0x2a00_0000_0000 + (length as u128) % 2;
+        let shape = checked_v6(net48s(first, length as u128 / 2).map(whole).collect());
+        let chunk = length as usize <= NARROW_RANGES;
+        assert_eq!((shape.longest == length, shape.wide, shape.nodes.is_empty()), (chunk, 0, chunk), "{length} ranges");
+    }
+}
+
+#[test]
+fn a_v6_16_of_more_than_1024_ranges_is_a_wide_node_whatever_is_below() {
+    let net32s = |first: u128, step: u128, count: u128| (0..count).map(move |at| (first + at * step) << 96);
+    let whole = |first: u128| (first, first | (u128::MAX >> 32));
+    let shape = checked_v6(net32s(0x2a00_0000, 7, 512).map(whole).collect());
+    assert_eq!((shape.wide_nodes, shape.nodes[0]), (0, 1), "1,024 ranges");
+    let shape = checked_v6(net32s(0x2a00_0000, 7, 513).map(whole).collect());
+    assert_eq!((shape.wide_nodes, shape.nodes, shape.longest), (1, vec![], 0));
+    // The last value, and the first of the next /16, which is not part of it.
+    let shape = checked_v6(net32s(0x2a00_ffff - 2 * 600, 2, 602).map(whole).collect());
+    assert_eq!((shape.wide_nodes, shape.nodes, shape.longest), (1, vec![], 3), "the next /16 begins with a gap");
+    // Below its slots: nothing more, chunks of all kinds, nodes, single addresses; and as many slots as cross blocks.
+    let mut ranges: Vec<_> = (0..4).flat_map(|at| net32s(0x2a00_0000 + (at << 16) + at, 5, 1500).map(whole)).collect();
+    for (at, below) in [1, 3, 8, 9, 20, 32, 33, 200].into_iter().enumerate() {
+        let net = (0x2a01_8000_u128 + 2 * at as u128) << 96;
+        ranges.extend((0..below).map(|at| net | at << 81).map(|first| (first, first | ((1 << 80) - 1))));
+        ranges.extend(singles_v6(net | 0x1_0000 << 64, 3, below));
+    }
+    ranges.sort_unstable();
+    let shape = checked_v6(ranges);
+    assert_eq!(shape.wide_nodes, 4);
+    assert!(shape.split >= 8 && shape.nodes.len() >= 3 && shape.wide > 0 && !shape.low_nodes.is_empty(), "{shape:?}");
 }
 
 #[test]

@@ -1,22 +1,24 @@
 //! Builds the prefix tables that `filter_common::lookup` searches. Must not know rules: it sees ranges and set ids.
 //!
-//! Memory: a root of 256 KiB a family; a chunk takes for each range 6 bytes (IPv4), 8 (IPv6) or 12 (IPv6 chunks with rules longer
-//! than four bytes below their slot), a node 48 bytes and 4 for each run of byte values that have the same slot. Where IPv4 rules
+//! Memory: a root of 256 KiB a family; a chunk takes for each range 6 bytes (IPv4), 8 (IPv6; half a byte more above eight ranges)
+//! or 12 (IPv6 chunks of more than 64 ranges, or with rules longer than four bytes below their slot), a node 48 bytes and 4 for each
+//! run of byte values that have the same slot, a wide node 16 KiB and the same. Where IPv4 rules
 //! end at the borders of /24s, which is where nearly all of the Internet's do, a node answers without a search and so stands
 //! for each /16 that is not all in one set; elsewhere a node takes many times what a short chunk does, and is not searched
 //! faster.
 //!
-//! Whatever the list, a table takes at most 24 bytes a range and 64 for each /16 that is not all in one set (IPv4), or 52 a
-//! range (IPv6; 60 below a /64), and what is unused at the ends of blocks (1-2 %): a node begins at a cache line, a chunk is
-//! rounded up to 16 bytes and begins with a range cut at its slot's border, so a range alone in its slot costs 16 bytes
+//! Whatever the list, a table takes at most 24 bytes a range and 64 for each /16 that is not all in one set (IPv4), or 68 a
+//! range (IPv6; 76 below a /64), and what is unused at the ends of blocks (1-2 %): a node begins at a cache line, a chunk is
+//! rounded up to 16 bytes, a longer narrow one to a cache line, and begins with a range cut at its slot's border, so a range alone in its slot costs 16 bytes
 //! (IPv4) or 32 (IPv6), and nodes come on top. A /64 that holds longer rules adds one range to its low half and two to the
 //! high one.
 
 use std::fmt;
 
 use filter_common::lookup::{
-    BLOCK_BYTES, BLOCK_STARTS, BLOCK_WORDS, Block, MAX_UNITS, NODE_GROUP, NODE_HEAD, NODE_LINE, NODE_SLOTS, NodeHead,
-    Root, SHIFT_HIGH, SHIFT_LOW, Slot, Tables, UNIT_BYTES, UNITS_PER_BLOCK, narrow_shift,
+    BLOCK_BYTES, BLOCK_STARTS, BLOCK_WORDS, Block, GROUP, MAX_UNITS, NARROW_RANGES, NODE_GROUP, NODE_HEAD, NODE_LINE,
+    NODE_SLOTS, NodeHead, ROOT_SLOTS, Root, SHIFT_HIGH, SHIFT_LOW, SHIFT_WIDE, Slot, Tables, UNIT_BYTES,
+    UNITS_PER_BLOCK, WIDE_MARKS, narrow_shift,
 };
 
 /// Where a run of addresses with one set starts. A table is built from a list of them: sorted, the first at address 0.
@@ -35,6 +37,8 @@ const NODE_ABOVE_V4: usize = 32;
 /// Ranges below an IPv6 slot above which a node stands in a chunk's stead: nodes branch little there and lie deep, so they pay
 /// where chunks are long.
 const NODE_ABOVE_V6: usize = 64;
+/// Ranges below a slot of an IPv6 root above which a wide node stands there: it takes 16 KiB, so no more than 16 bytes for each.
+const WIDE_NODE_ABOVE: usize = 1024;
 
 /// The table of one family.
 #[derive(Clone)]
@@ -99,7 +103,7 @@ impl<'a> Leaves<'a> {
             if self.blocks.len() >= MAX_BLOCKS {
                 return Err(full);
             }
-            self.blocks.push(zeros(self.family)?);
+            self.blocks.push(zeros(0, self.family)?);
             start = 0;
         }
         self.free = start + words;
@@ -113,18 +117,32 @@ impl<'a> Leaves<'a> {
         let (mut head, mut runs) = (NodeHead::default(), Vec::with_capacity(NODE_SLOTS));
         let groups = head.starts.iter_mut().zip(&mut head.last);
         for ((starts, last), slots) in groups.zip(slots.chunks(NODE_GROUP)) {
-            for (at, slot) in slots.iter().enumerate() {
-                if runs.last() != Some(&slot.0) {
-                    // Nothing for the first value.
-                    *starts |= 1 << at >> 1;
-                    runs.push(slot.0);
-                }
-            }
+            *starts = add_runs(&mut runs, slots);
             *last = (runs.len() - 1) as u8;
         }
         let node = self.reserve(NODE_HEAD + runs.len(), NODE_LINE, BLOCK_WORDS)?;
         self.write(node, 0, head.words().into_iter().take(NODE_HEAD).chain(runs));
         Ok(Slot::node(node.unit))
+    }
+
+    /// A wide node of these slots, one for each value of 16 bits.
+    fn wide_node(&mut self, slots: &[Slot; ROOT_SLOTS]) -> Result<Slot, TableFull> {
+        let (mut marks, mut runs) = (Vec::with_capacity(WIDE_MARKS), Vec::new());
+        for slots in slots.chunks(NODE_GROUP) {
+            let starts = add_runs(&mut runs, slots);
+            marks.push(u32::from(starts) | (runs.len() as u32 - 1) << 16);
+        }
+        let mut leaf = self.reserve(1, UNIT_WORDS, BLOCK_STARTS)?;
+        let node = Slot::wide_node(leaf.unit);
+        for word in marks.into_iter().chain(runs) {
+            if leaf.start == BLOCK_STARTS {
+                leaf = self.reserve(1, UNIT_WORDS, BLOCK_STARTS)?;
+            }
+            self.write(leaf, 0, [word]);
+            leaf.start += 1;
+            self.free = leaf.start;
+        }
+        Ok(node)
     }
 
     /// The words of a leaf from `at` on.
@@ -139,9 +157,22 @@ impl<'a> Leaves<'a> {
     }
 }
 
+/// Adds the runs of a group of slots to those of the groups before it, and gives the marks of those that start in it.
+fn add_runs(runs: &mut Vec<u32>, slots: &[Slot]) -> u16 {
+    let mut starts = 0;
+    for (at, slot) in slots.iter().enumerate() {
+        if runs.last() != Some(&slot.0) {
+            // Nothing for the first value.
+            starts |= 1 << at >> 1;
+            runs.push(slot.0);
+        }
+    }
+    starts
+}
+
 /// An array of zeros, made on the heap: a block would strain a small stack.
-fn zeros<const N: usize>(family: &'static str) -> Result<Box<[u32; N]>, TableFull> {
-    vec![0; N].into_boxed_slice().try_into().map_err(|_| TableFull { family })
+fn zeros<T: Clone, const N: usize>(zero: T, family: &'static str) -> Result<Box<[T; N]>, TableFull> {
+    vec![zero; N].into_boxed_slice().try_into().map_err(|_| TableFull { family })
 }
 
 /// Ranges that cover all addresses from `start` on, up to where those of the next part start. The first of them may start
@@ -175,7 +206,7 @@ impl<'a, A: Copy + Ord, T: Copy> Part<'a, A, T> {
 }
 
 fn build_v4(mut leaves: Leaves<'_>, ranges: &[Boundary<u32>]) -> Result<Table, TableFull> {
-    let mut root: Box<Root> = zeros(leaves.family)?;
+    let mut root: Box<Root> = zeros(0, leaves.family)?;
     let mut rest = Part { ranges, start: 0 };
     for (slot, high) in root.iter_mut().zip(1..) {
         let part;
@@ -221,12 +252,17 @@ fn chunk_v4(leaves: &mut Leaves<'_>, part: Part<'_, u32, u32>) -> Result<Slot, T
 
 fn build_v6(mut leaves: Leaves<'_>, ranges: &[Boundary<u128>]) -> Result<Table, TableFull> {
     let high = cut_at_64(&mut leaves, ranges)?;
-    let mut root: Box<Root> = zeros(leaves.family)?;
+    let mut root: Box<Root> = zeros(0, leaves.family)?;
     let mut rest = Part { ranges: &high, start: 0 };
     for (slot, prefix) in root.iter_mut().zip(1..) {
         let part;
         (part, rest) = rest.split(u64::checked_mul(prefix, 1 << 48));
-        *slot = below(&mut leaves, part, SHIFT_HIGH)?.0;
+        let made = if part.ranges.len() > WIDE_NODE_ABOVE {
+            wide_node(&mut leaves, part)
+        } else {
+            below(&mut leaves, part, SHIFT_HIGH)
+        };
+        *slot = made?.0;
     }
     Ok(Table { root, blocks: leaves.blocks })
 }
@@ -265,6 +301,17 @@ fn cut_at_64(leaves: &mut Leaves<'_>, ranges: &[Boundary<u128>]) -> Result<Vec<(
     Ok(high)
 }
 
+fn wide_node(leaves: &mut Leaves<'_>, part: Part<'_, u64, Slot>) -> Result<Slot, TableFull> {
+    let mut slots: Box<[Slot; ROOT_SLOTS]> = zeros(Slot(0), leaves.family)?;
+    let mut rest = part;
+    for slot in slots.iter_mut() {
+        let part;
+        (part, rest) = rest.split(rest.start.checked_add(1 << (SHIFT_WIDE + 8)));
+        *slot = below(leaves, part, SHIFT_WIDE)?;
+    }
+    leaves.wide_node(&slots)
+}
+
 /// The slot for a part that a node would split at the byte at `shift`.
 fn below(leaves: &mut Leaves<'_>, part: Part<'_, u64, Slot>, shift: u32) -> Result<Slot, TableFull> {
     if let [(_, only)] = part.ranges {
@@ -283,11 +330,20 @@ fn below(leaves: &mut Leaves<'_>, part: Part<'_, u64, Slot>, shift: u32) -> Resu
         return leaves.node(&slots);
     }
     let dropped = narrow_shift(shift);
-    let narrow = part.firsts().skip(1).all(|first| first.trailing_zeros() >= dropped);
-    let chunk = leaves.reserve(if narrow { 2 * length } else { 3 * length }, UNIT_WORDS, BLOCK_STARTS)?;
+    let narrow = length <= NARROW_RANGES && part.firsts().skip(1).all(|first| first.trailing_zeros() >= dropped);
+    let groups = if narrow && length > GROUP { length.div_ceil(GROUP) } else { 0 };
+    let words = if narrow { 2 * length + groups } else { 3 * length };
+    // Groups are cache lines.
+    let align = if groups > 0 { 2 * GROUP } else { UNIT_WORDS };
+    let chunk = leaves.reserve(words, align, BLOCK_STARTS)?;
     if narrow {
-        let pairs = part.firsts().zip(part.values());
-        leaves.write(chunk, 0, pairs.flat_map(|(first, slot)| [(first >> dropped) as u32, slot.0]));
+        let firsts: Vec<u32> = part.firsts().map(|first| (first >> dropped) as u32).collect();
+        let values: Vec<u32> = part.values().map(|slot| slot.0).collect();
+        let pairs = firsts.iter().zip(&values).rev();
+        leaves.write(chunk, 0, pairs.flat_map(|(first, slot)| [*first, *slot]));
+        let falling: Vec<u32> = firsts.into_iter().rev().collect();
+        let lasts = falling.chunks(GROUP).filter_map(|group| group.last().copied());
+        leaves.write(chunk, 2 * length, lasts.take(groups));
     } else {
         leaves.write(chunk, 0, part.firsts().flat_map(|first| [(first >> 32) as u32, first as u32]));
         leaves.write(chunk, 2 * length, part.values().map(|slot| slot.0));
