@@ -20,7 +20,7 @@
 //! CCR 2012), with ranges and set ids side by side so that a short chunk is one cache line. Nodes are those of Poptrie (Asai,
 //! Ohara: "Poptrie: a compressed trie with population count for fast and scalable software IP routing table lookup", SIGCOMM
 //! 2015), with marks in groups of 16 because BPF must count bits by hand. Narrow chunks are searched as k-ary trees are (Schlegel,
-//! Gemulla, Lehner: "k-Ary Search on Modern Processors", DaMoN 2009), a cache line a step.
+//! Gemulla, Lehner: "k-Ary Search on Modern Processors", `DaMoN` 2009), eight pairs a step.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -31,7 +31,7 @@ pub const BLOCK_BYTES: usize = BLOCK_WORDS * 4;
 pub const BLOCK_STARTS: usize = 16 * 1024;
 /// Ranges in a chunk, at most.
 pub const CHUNK_RANGES: usize = 256;
-/// Pairs of a narrow chunk that are a cache line, and groups of so many pairs in a chunk, at most.
+/// Pairs of a narrow chunk that are searched in a step, as many as a cache line holds; and groups of them in a chunk, at most.
 pub const GROUP: usize = 8;
 /// Ranges in a narrow chunk, at most.
 pub const NARROW_RANGES: usize = GROUP * GROUP;
@@ -83,8 +83,8 @@ pub type Root = [u32; ROOT_SLOTS];
 /// A block of leaves. A node is a [`NodeHead`], and more slots. A chunk of `n` ranges is, in an IPv4 table, `n` first
 /// addresses (their low 16 bits, two in a word, the even one in the low half), then `n` slots. In an IPv6 table a narrow one is
 /// `n` pairs of a first address' 32 bits that matter ([`narrow_shift`]) and its slot, the highest address first; where these are
-/// more than [`GROUP`], the last address of each group of so many follows, so that two cache lines and the slot's own are all
-/// that a search reads. A wide one is `n` first addresses (64 bits, high half first), then `n` slots.
+/// more than [`GROUP`], the last address of each group of so many follows, so that a search reads those and one group. A wide
+/// one is `n` first addresses (64 bits, high half first), then `n` slots.
 pub type Block = [u32; BLOCK_WORDS];
 /// Words in a block of leaves.
 pub const BLOCK_WORDS: usize = BLOCK_STARTS + NODE_SLOTS;

@@ -9,7 +9,7 @@
 //!
 //! Whatever the list, a table takes at most 24 bytes a range and 64 for each /16 that is not all in one set (IPv4), or 68 a
 //! range (IPv6; 76 below a /64), and what is unused at the ends of blocks (1-2 %): a node begins at a cache line, a chunk is
-//! rounded up to 16 bytes, a longer narrow one to a cache line, and begins with a range cut at its slot's border, so a range alone in its slot costs 16 bytes
+//! rounded up to 16 bytes and begins with a range cut at its slot's border, so a range alone in its slot costs 16 bytes
 //! (IPv4) or 32 (IPv6), and nodes come on top. A /64 that holds longer rules adds one range to its low half and two to the
 //! high one.
 
@@ -333,9 +333,7 @@ fn below(leaves: &mut Leaves<'_>, part: Part<'_, u64, Slot>, shift: u32) -> Resu
     let narrow = length <= NARROW_RANGES && part.firsts().skip(1).all(|first| first.trailing_zeros() >= dropped);
     let groups = if narrow && length > GROUP { length.div_ceil(GROUP) } else { 0 };
     let words = if narrow { 2 * length + groups } else { 3 * length };
-    // Groups are cache lines.
-    let align = if groups > 0 { 2 * GROUP } else { UNIT_WORDS };
-    let chunk = leaves.reserve(words, align, BLOCK_STARTS)?;
+    let chunk = leaves.reserve(words, UNIT_WORDS, BLOCK_STARTS)?;
     if narrow {
         let firsts: Vec<u32> = part.firsts().map(|first| (first >> dropped) as u32).collect();
         let values: Vec<u32> = part.values().map(|slot| slot.0).collect();
