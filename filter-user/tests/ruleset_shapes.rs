@@ -278,8 +278,8 @@ fn v6_chunks_of_each_length_up_to_64_are_narrow_and_then_comes_a_node() {
     let whole = |first: u128| (first, first | (u128::MAX >> 48));
     for length in 2..=66 {
         // Each net and the gap behind it; where the first net is not the /16's first, the gap before it, too.
-        let first = 0x2a00_0000_0000 + (length as u128) % 2;
-        let shape = checked_v6(net48s(first, length as u128 / 2).map(whole).collect());
+        let first = 0x2a00_0000_0000 + u128::from(length) % 2;
+        let shape = checked_v6(net48s(first, u128::from(length) / 2).map(whole).collect());
         let chunk = length as usize <= NARROW_RANGES;
         assert_eq!((shape.longest == length, shape.wide, shape.nodes.is_empty()), (chunk, 0, chunk), "{length} ranges");
     }
