@@ -1,6 +1,6 @@
 //! The product: what happens to a frame, as one pure function. Must not count, log or touch a map.
 
-use crate::abi::{ClientKey, Hit, LastDecision, SetActions};
+use crate::abi::{Hit, LastDecision, SetActions};
 use crate::frame::Frame;
 use crate::lookup::{self, Slot, Tables, UNLISTED};
 use crate::packet::{Ends, Meta, Packet, Protocol};
@@ -88,14 +88,6 @@ impl Decision {
             Reason::Blocked => Verdict::Drop,
             Reason::Unlisted | Reason::Allowed | Reason::Monitored => Verdict::Pass,
         }
-    }
-
-    /// The client's key, of a packet that is counted at `port`.
-    #[must_use]
-    #[inline(always)]
-    pub const fn key(&self, port: u32) -> ClientKey {
-        let client = [self.client.high, self.client.low];
-        ClientKey::new(client, self.set, port, self.direction as u32, matches!(self.protocol, Protocol::Ipv6))
     }
 
     /// The decision as a map value.

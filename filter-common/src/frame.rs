@@ -14,6 +14,28 @@ pub trait Frame {
     fn words<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.read(offset)
     }
+
+    /// Thirty-two bytes that begin as those of [`Frame::words`] do, as four integers in host order.
+    #[inline(always)]
+    fn halves(&self, offset: usize) -> Option<[u64; 4]> {
+        let bytes: [u8; 32] = self.words(offset)?;
+        Some([half(&bytes, 0), half(&bytes, 8), half(&bytes, 16), half(&bytes, 24)])
+    }
+}
+
+/// Eight bytes as an integer in host order. The callers' constants keep `at + 7` inside.
+#[inline(always)]
+pub(crate) fn half<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    u64::from_be_bytes([
+        bytes[at],
+        bytes[at + 1],
+        bytes[at + 2],
+        bytes[at + 3],
+        bytes[at + 4],
+        bytes[at + 5],
+        bytes[at + 6],
+        bytes[at + 7],
+    ])
 }
 
 impl Frame for [u8] {

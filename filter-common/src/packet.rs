@@ -3,7 +3,7 @@
 //! Both addresses sit in the fixed part of the IPv4 and IPv6 headers, so neither fragments nor options nor extension
 //! headers need a walk. A new link layer is added here and nowhere else.
 
-use crate::frame::Frame;
+use crate::frame::{Frame, half};
 
 /// Where a frame starts; the device's hardware type (`ARPHRD_*`, `if_arp.h`) decides it when weir attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,16 +113,15 @@ impl Packet {
         Self { protocol, network: 0 }
     }
 
-    /// The same packet, after it was kept where the verifier forgets what it knows: the place of the IP header is whole words
-    /// behind an Ethernet header (tags are one, PPPoE is two), and not far.
+    /// The place of an IP header, after it was kept where the verifier forgets what it knows: it is whole words behind an Ethernet
+    /// header (tags are one, PPPoE is two), and not far.
     #[must_use]
     #[inline(always)]
-    pub const fn within(self, layer: Layer) -> Self {
-        let network = match layer {
-            Layer::Ethernet => self.network & MOST_WORDS | (field::ETHERNET_LEN % 4),
+    pub const fn within(network: usize, layer: Layer) -> usize {
+        match layer {
+            Layer::Ethernet => network & MOST_WORDS | (field::ETHERNET_LEN % 4),
             Layer::Ip => 0,
-        };
-        Self { network, ..self }
+        }
     }
 
     /// Finds the IP header of `frame`. It is there as a whole, options left out.
@@ -214,8 +213,8 @@ impl Packet {
     /// Source and destination of an IPv6 packet, each as its high and low 64 bits in host order.
     #[inline(always)]
     pub fn addresses_v6<F: Frame + ?Sized>(&self, frame: &F) -> Option<([u64; 2], [u64; 2])> {
-        let bytes: [u8; 32] = frame.words(self.network + field::IPV6_ADDRESSES)?;
-        Some(([half(&bytes, 0), half(&bytes, 8)], [half(&bytes, 16), half(&bytes, 24)]))
+        let [s0, s1, d0, d1] = frame.halves(self.network + field::IPV6_ADDRESSES)?;
+        Some(([s0, s1], [d0, d1]))
     }
 }
 
@@ -275,19 +274,4 @@ impl Link {
 #[inline(always)]
 const fn is_tag(ethertype: u16) -> bool {
     matches!(ethertype, ethertype::VLAN | ethertype::QINQ | ethertype::QINQ_OLD)
-}
-
-/// Eight bytes as an integer in host order. The callers' constants keep `at + 7` inside.
-#[inline(always)]
-fn half<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
-    u64::from_be_bytes([
-        bytes[at],
-        bytes[at + 1],
-        bytes[at + 2],
-        bytes[at + 3],
-        bytes[at + 4],
-        bytes[at + 5],
-        bytes[at + 6],
-        bytes[at + 7],
-    ])
 }

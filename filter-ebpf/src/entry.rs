@@ -109,21 +109,23 @@ fn filter<C: EbpfContext + Bounds, const ETHERNET: bool, const EGRESS: bool>(
     length: u64,
 ) -> Verdict {
     let frame = &Linear::<_, ETHERNET>(context);
-    let packet = Packet::parse(frame, meta.layer);
+    // Where it is counted is looked up first: of a frame that is parsed later, nothing has to be kept over the lookups.
     // Never none, either of them.
     let Some(ports) = maps::ports(meta.device) else { return Verdict::Pass };
     let port = if EGRESS { ports.egress } else { ports.ingress };
-    let Some((seen, packet)) = maps::see(port, packet, length) else { return Verdict::Pass };
-    let packet = packet.within(meta.layer);
+    let Some(seen) = maps::seen(port) else { return Verdict::Pass };
+    let packet = maps::see(seen, Packet::parse(frame, meta.layer), meta.layer, length);
     let decision = judge(frame, packet, meta, &Maps);
-    if decision.reason as u32 != Reason::Unlisted as u32 {
-        maps::count::<_, EGRESS>(seen, &decision, frame, packet, port, length);
-    }
-    if !maps::watched() {
-        return decision.verdict();
-    }
     if decision.reason as u32 == Reason::Unlisted as u32 {
+        if !maps::watched() {
+            return Verdict::Pass;
+        }
         maps::note(seen);
+    } else {
+        maps::count::<_, EGRESS>(seen, &decision, frame, meta.layer, port);
+        if !maps::watched() {
+            return maps::verdict(seen);
+        }
     }
     maps::record(seen);
     trace!(context, frame, meta.layer, seen.hit);

@@ -16,7 +16,7 @@ use filter_common::decide::{Decision, Reason, Ruleset, Verdict};
 use filter_common::frame::Frame;
 use filter_common::lookup::{Block, Root, Tables};
 use filter_common::meter;
-use filter_common::packet::Packet;
+use filter_common::packet::{Layer, Packet, Protocol};
 use filter_common::scope::{ClassTable, Dimension, Scopes, Words};
 
 // Not BPF_F_RDONLY_PROG: on a frozen map with that flag and more than one element the verifier refuses every read at a
@@ -168,14 +168,10 @@ pub(crate) fn ports(ifindex: u32) -> Option<&'static Ports> {
     }
 }
 
-/// Counts a frame of `bytes` bytes that carries `packet` and was met at `port`; as met by an unknown device where there is no
-/// such port. What is given back, never none, is this CPU's: counters are per CPU, so plain additions are exact and no cache
-/// line is shared.
-///
-/// The packet is given back as well. Where it is was read back from memory, not remembered: the verifier walks what follows
-/// once, and not once for each place in which an IP header can be.
+/// Where frames are counted that were met at `port`; where there is no such port, those of an unknown device. Never none. It is
+/// this CPU's: counters are per CPU, so plain additions are exact and no cache line is shared.
 #[inline(always)]
-pub(crate) fn see(port: u32, packet: Packet, bytes: u64) -> Option<(&'static mut Seen, Packet)> {
+pub(crate) fn seen(port: u32) -> Option<&'static mut Seen> {
     let seen = match SEEN.get_ptr_mut(port) {
         Some(seen) => seen,
         None => SEEN.get_ptr_mut(0)?,
@@ -183,13 +179,25 @@ pub(crate) fn see(port: u32, packet: Packet, bytes: u64) -> Option<(&'static mut
     #[expect(unsafe_code, reason = "a counter is written in place")]
     // SAFETY: the element is this CPU's, no other program of weir runs on this CPU until this one returns, and this one
     // asks once.
-    let seen = unsafe { &mut *seen };
-    (seen.hit.protocol, seen.hit.network) = (packet.protocol as u32, packet.network as u32);
+    Some(unsafe { &mut *seen })
+}
+
+/// Counts a frame of `bytes` bytes that carries `packet`, and gives the packet back. Where it is was read back from memory, not
+/// remembered: the verifier walks what follows once, and not once for each place in which an IP header can be.
+#[inline(always)]
+pub(crate) fn see(seen: &mut Seen, packet: Packet, layer: Layer, bytes: u64) -> Packet {
+    let hit = &mut seen.hit;
+    (hit.protocol, hit.network, hit.length) = (packet.protocol as u32, packet.network as u32, bytes as u32);
     // LLVM knows that there are no other protocols, and leaves the mask out; the verifier has forgotten, and wants it.
     seen.packets[(reread(&seen.hit.protocol) & 3) as usize] += 1;
     seen.bytes += bytes;
-    let packet = Packet { network: reread(&seen.hit.network) as usize, ..packet };
-    Some((seen, packet))
+    Packet { network: network(&seen.hit, layer), ..packet }
+}
+
+/// Where the IP header of a packet is, as memory says.
+#[inline(always)]
+fn network(hit: &Hit, layer: Layer) -> usize {
+    Packet::within(reread(&hit.network) as usize, layer)
 }
 
 /// What memory holds, whatever LLVM thinks that was written there.
@@ -202,19 +210,28 @@ fn reread(word: &u32) -> u32 {
     }
 }
 
-/// Counts a listed packet of `bytes` bytes: for its set, for its client, and as an event.
+/// Counts a listed packet, the one that was seen last: for its set, for its client, and as an event.
+///
+/// What is in memory is read there again where it is needed: to keep it over a lookup is a store and a load as well.
 #[inline(always)]
 pub(crate) fn count<F: Frame + ?Sized, const EGRESS: bool>(
     seen: &mut Seen,
     decision: &Decision,
     frame: &F,
-    packet: Packet,
+    layer: Layer,
     port: u32,
-    bytes: u64,
 ) {
-    seen.hit.key = decision.key(port);
-    (seen.hit.reason, seen.hit.length) = (decision.reason as u32, bytes as u32);
-    count_hit::<F, EGRESS>(seen, frame, packet.network);
+    let (client, v6) =
+        ([decision.client.high, decision.client.low], reread(&seen.hit.protocol) == Protocol::Ipv6 as u32);
+    seen.hit.key = ClientKey::new(client, decision.set, port, decision.direction as u32, v6);
+    seen.hit.reason = decision.reason as u32;
+    count_hit(&seen.hit);
+    if CLIENT_BUCKETS.load() != 0 && seen.hit.is_final(EGRESS) {
+        count_client(&seen.hit);
+    }
+    if seen.hit.is_reported(EGRESS) {
+        report(seen, frame, layer);
+    }
 }
 
 /// Notes that a packet is in no list, for whoever records or logs all decisions.
@@ -234,7 +251,7 @@ pub(crate) fn record(seen: &Seen) {
     }
     if let Some(last) = LAST.get_ptr_mut(0) {
         #[expect(unsafe_code, reason = "the record is written in place")]
-        // SAFETY: as in `see`.
+        // SAFETY: as in `seen`.
         unsafe {
             *last = seen.hit.record();
         }
@@ -242,22 +259,16 @@ pub(crate) fn record(seen: &Seen) {
 }
 
 #[inline(always)]
-fn count_hit<F: Frame + ?Sized, const EGRESS: bool>(seen: &mut Seen, frame: &F, network: usize) {
-    let (now, hit) = (now(), &seen.hit);
+fn count_hit(hit: &Hit) {
     let place = hit.key.set() * PORT_CAPACITY.load() + hit.key.port();
-    if let Some(hits) = HITS.get_ptr_mut(place) {
-        #[expect(unsafe_code, reason = "a counter is written in place")]
-        // SAFETY: as in `see`.
-        let hits = unsafe { &mut *hits };
-        add(&mut hits.counts[Hits::index(hit.key.direction(), hit.key.v6())], hit);
-        hits.last = now;
-    }
-    if CLIENT_BUCKETS.load() != 0 && hit.is_final(EGRESS) {
-        count_client(hit, now);
-    }
-    if hit.is_reported(EGRESS) {
-        report(seen, frame, network, now);
-    }
+    let Some(hits) = HITS.get_ptr_mut(place) else { return };
+    #[expect(unsafe_code, reason = "a counter is written in place")]
+    // SAFETY: as in `seen`.
+    let hits = unsafe { &mut *hits };
+    let count = &mut hits.counts[Hits::index(hit.key.direction(), hit.key.v6())];
+    count.packets += 1;
+    count.bytes += u64::from(hit.length);
+    hits.last = now();
 }
 
 /// What this CPU may still report. Not asked for where nothing is to be reported: most packets are of clients that have a place,
@@ -266,22 +277,23 @@ fn count_hit<F: Frame + ?Sized, const EGRESS: bool>(seen: &mut Seen, frame: &F, 
 fn meter() -> Option<&'static mut Meter> {
     let meter = METERS.get_ptr_mut(0)?;
     #[expect(unsafe_code, reason = "a counter is written in place")]
-    // SAFETY: as in `see`; callers hold one at a time.
+    // SAFETY: as in `seen`; callers hold one at a time.
     Some(unsafe { &mut *meter })
 }
 
 /// Counts a packet for its client, which gets a place where it has none.
 #[inline(always)]
-fn count_client(hit: &Hit, now: u64) {
+fn count_client(hit: &Hit) {
     let key = &hit.key;
     let Choices { first, second, place } = key.choices(CLIENT_BUCKETS.load());
     for choice in [first, second] {
         if let Some(bucket) = bucket(choice)
-            && bucket.count(key, place, hit.length, now)
+            && bucket.count(key, place, hit.length, now())
         {
             return;
         }
     }
+    let now = now();
     let (Some(one), Some(other)) = (offer(first, place), offer(second, place)) else { return };
     let (choice, offer) = if one.beats(&other) { (first, one) } else { (second, other) };
     let (Some(bucket), Some(meter)) = (bucket(choice), meter()) else { return };
@@ -305,13 +317,14 @@ fn offer(number: u32, from: usize) -> Option<Offer> {
 fn bucket(number: u32) -> Option<&'static mut Bucket> {
     let buckets = CLIENTS.get_ptr_mut(number / BUCKETS as u32)?;
     #[expect(unsafe_code, reason = "a counter is written in place")]
-    // SAFETY: as in `see`; callers hold one bucket at a time.
+    // SAFETY: as in `seen`; callers hold one bucket at a time.
     Some(unsafe { &mut (*buckets)[number as usize % BUCKETS] })
 }
 
 /// Reports a packet, unless too many are.
 #[inline(always)]
-fn report<F: Frame + ?Sized>(seen: &mut Seen, frame: &F, network: usize, now: u64) {
+fn report<F: Frame + ?Sized>(seen: &mut Seen, frame: &F, layer: Layer) {
+    let now = now();
     if now < seen.quiet {
         seen.suppressed += 1;
         return;
@@ -326,16 +339,11 @@ fn report<F: Frame + ?Sized>(seen: &mut Seen, frame: &F, network: usize, now: u6
         return;
     }
     // Nobody is woken: user space looks several times a second.
-    match EVENTS.output(Event::new(frame, &seen.hit, network, precise_now()), BPF_RB_NO_WAKEUP.into()) {
+    match EVENTS.output(Event::new(frame, &seen.hit, network(&seen.hit, layer), precise_now()), BPF_RB_NO_WAKEUP.into())
+    {
         Ok(()) => meter.reported += 1,
         Err(_) => meter.lost += 1,
     }
-}
-
-#[inline(always)]
-fn add(count: &mut Count, hit: &Hit) {
-    count.packets += 1;
-    count.bytes += u64::from(hit.length);
 }
 
 /// The time as user space last told it. To ask the kernel costs as much as to count a packet.
@@ -357,8 +365,8 @@ fn precise_now() -> u64 {
     }
 }
 
-/// What is to become of a watched packet. It is read back, so that the verifier walks the long way through the log once and not
-/// for each verdict.
+/// What is to become of a listed packet, or a watched one. It is read back, so that the verifier walks the long way through the
+/// log once and not for each verdict.
 #[inline(always)]
 pub(crate) fn verdict(seen: &Seen) -> Verdict {
     if reread(&seen.hit.reason) == Reason::Blocked as u32 { Verdict::Drop } else { Verdict::Pass }

@@ -38,7 +38,11 @@ pub(crate) fn parsed(frame: &[u8], layer: Layer) -> Found {
     let frame = Even(frame);
     let packet = Packet::parse(&frame, layer);
     if matches!(packet.protocol, Protocol::Ipv4 | Protocol::Ipv6) {
-        assert_eq!(packet.within(layer), packet, "what the program keeps of a packet finds it again");
+        assert_eq!(
+            Packet::within(packet.network, layer),
+            packet.network,
+            "what the program keeps of a packet finds it again"
+        );
     }
     let bytes = |[high, low]: [u64; 2]| [high.to_be_bytes(), low.to_be_bytes()].concat();
     let addresses = match packet.protocol {
