@@ -9,7 +9,7 @@ use aya_ebpf::btf_maps::{Array, PerCpuArray, RingBuf};
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::btf_map;
 use filter_common::abi::{
-    BUCKETS, Bucket, Buckets, ClientKey, Count, Event, Hit, Hits, LastDecision, Meter, Ports, Seen, SetActions, global,
+    BUCKETS, Bucket, Buckets, ClientKey, Event, Hit, Hits, LastDecision, Meter, Ports, Seen, SetActions, global,
 };
 use filter_common::client::{Choices, Offer, PLACES};
 use filter_common::decide::{Decision, Reason, Ruleset, Verdict};

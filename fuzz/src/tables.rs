@@ -79,7 +79,7 @@ fn assert_small(tables: &HostTables, v4: &[Boundary<u32>], v6: &[Boundary<u128>]
     let mixed: BTreeSet<u32> = v4.iter().map(|&(at, _)| at >> 16).collect();
     let leaves_v4 = 24 * v4.len() + 64 * mixed.len();
     // A /64 that holds longer rules adds one range to its low half and two to the high one.
-    let leaves_v6 = 60 * 4 * v6.len();
+    let leaves_v6 = 2 * (68 + 76) * v6.len();
     let blocks = |leaves: usize| (leaves + leaves / 32).div_ceil(4 * BLOCK_STARTS).max(1) + 1;
     for (table, leaves) in [(&tables.v4, leaves_v4), (&tables.v6, leaves_v6)] {
         let most = 4 * ROOT_SLOTS + blocks(leaves) * BLOCK_BYTES;
