@@ -53,8 +53,8 @@ other, for it takes no overlap) that are flushed and filled in one transaction, 
 under another name and swapped, LPM_TRIE two maps and a program that is loaded for them. Time begins with the lists in memory \
 as they were parsed (for nft and ipset, with their scripts on disk, written before) and ends when packets meet the new list: \
 for weir that is rules, compilation, maps, verification of the program in use, and the link's update, in this process, which \
-is not compiled as a release is; the daemon's lines are of its release: they are what the goals name, for they are what a \
-router runs. Kernel memory is what Slab, Percpu and VmallocUsed of /proc/meminfo \
+is not compiled as a release is; the daemon's lines are of its release, and are made \
+after the others, not in turns with them. Kernel memory is what Slab, Percpu and VmallocUsed of /proc/meminfo \
 grew by (after a drop of caches, per-CPU counters folded, when they stand still), and the pages of BPF ring \
 buffers, which no line of it counts; it is not what maps say that they take. The daemon's memory is VmRSS and VmHWM of its \
 status, files that are mapped included; its peak is counted from just before the publish. While lists are replaced, a \
