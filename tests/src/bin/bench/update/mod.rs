@@ -53,10 +53,11 @@ other, for it takes no overlap) that are flushed and filled in one transaction, 
 under another name and swapped, LPM_TRIE two maps and a program that is loaded for them. Time begins with the lists in memory \
 as they were parsed (for nft and ipset, with their scripts on disk, written before) and ends when packets meet the new list: \
 for weir that is rules, compilation, maps, verification of the program in use, and the link's update, in this process, which \
-is not compiled as a release is; the daemon's lines are of its release, and are made \
-after the others, not in turns with them. Kernel memory is what Slab, Percpu and VmallocUsed of /proc/meminfo \
-grew by (after a drop of caches, per-CPU counters folded, when they stand still), and the pages of BPF ring \
-buffers, which no line of it counts; it is not what maps say that they take. The daemon's memory is VmRSS and VmHWM of its \
+is not compiled as a release is. Before each, the kernel is given the time to free what the list before took, which is in no \
+line: it does so later, in threads of its own, and behind LPM_TRIE has a CPU for 0.2 s. The daemon's lines are of its release, \
+and are made after the others, not in turns with them. Kernel memory is what Slab, Percpu and VmallocUsed of /proc/meminfo \
+grew by (after a drop of caches, per-CPU counters folded, when they stand still), and the pages of BPF ring buffers, which no \
+line of it counts; it is not what maps say that they take. The daemon's memory is VmRSS and VmHWM of its \
 status, files that are mapped included; its peak is counted from just before the publish. While lists are replaced, a \
 generator sends without a pause but for reading counters, all frames to listed destinations, or none; frames that the \
 receiver's queue lost are none of the filter's and left out.\n";
@@ -71,6 +72,7 @@ fn measure(effort: &Effort, run: &mut Run) {
         let mut filters = install(run, &bed, &lists);
         times(effort, run, &lists, &mut filters);
         drop(filters);
+        kernel::rest();
         daemon::times(effort, run, &bed.lanes[0], &lists);
         traffic::measure(effort, run, &bed, &lists);
     }
@@ -95,6 +97,7 @@ fn times(effort: &Effort, run: &mut Run, lists: &Lists, filters: &mut [(&'static
     let mut swaps: Vec<Vec<f64>> = vec![Vec::new(); filters.len()];
     let rounds = measure::in_turns(&effort, filters.len(), |_, turn| {
         let (name, filter) = &mut filters[turn];
+        kernel::rest();
         let Took { live, swap } = filter.replace().unwrap_or_else(|why| panic!("{name}: {why}"));
         swaps[turn].extend(swap.map(|swap| swap.as_secs_f64() * 1e3));
         live.as_secs_f64() * 1e3
