@@ -97,6 +97,18 @@ impl Scratch {
         fs::write(&path, contents).unwrap();
         path
     }
+
+    /// Copies a program into it, for everybody to start, and gives the copy's path.
+    ///
+    /// Another process does it: the kernel starts no file that somebody has open to write (`ETXTBSY`), and what this one has open
+    /// while it copies, a child has as well that another test starts meanwhile.
+    #[must_use]
+    pub fn program(&self, name: &str, original: &Path) -> PathBuf {
+        let path = self.0.join(name);
+        let status = Command::new("install").arg("--mode=0755").arg(original).arg(&path).status().unwrap();
+        assert!(status.success(), "{} cannot be copied to {}: {status}", original.display(), path.display());
+        path
+    }
 }
 
 impl Default for Scratch {

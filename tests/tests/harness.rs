@@ -4,7 +4,6 @@
 
 use std::env;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::process::Command;
@@ -86,8 +85,7 @@ fn is_stand_in() -> bool {
 /// not be changed.
 fn run_again_with_the_stand_in() {
     let scratch = Scratch::new();
-    let path = scratch.file("weir", STAND_IN);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = scratch.program("weir", &scratch.file("stand-in", STAND_IN));
     // A shell cannot trap a signal that was ignored when it began, as SIGHUP is under nohup.
     let mut again = Command::new("env");
     again.arg("--default-signal=HUP").arg(env::current_exe().unwrap());

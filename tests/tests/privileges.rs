@@ -201,8 +201,7 @@ fn whoever_is_of_the_group_may_ask_and_only_the_user_may_change() {
     let socket = fs::metadata(weir.run_dir().join("control.sock")).unwrap();
     assert_eq!((socket.permissions().mode() & 0o777, socket.gid()), (0o660, 23456));
     // Not every user may go where the binary is.
-    let program = files.path().join("weir");
-    fs::copy(binary(), &program).unwrap();
+    let program = files.program("weir", &binary());
     let by = |user: &str, group: &str, words: &[&str]| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", user, "--regid", group, "--clear-groups"]).arg(&program).args(words);

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use nix::sys::signal;
@@ -116,18 +116,11 @@ fn as_nobody(weir: &Path, arguments: &[&str]) -> Output {
     finish(Command::new(weir).args(arguments).current_dir("/").uid(65534).gid(65534))
 }
 
-fn copy_for_all(scratch: &Scratch) -> PathBuf {
-    let weir = scratch.path().join("weir");
-    fs::copy(binary(), &weir).unwrap();
-    fs::set_permissions(&weir, Permissions::from_mode(0o755)).unwrap();
-    weir
-}
-
 #[test]
 fn without_root_reading_works_and_the_rest_says_run_as_root() {
     require_root();
     let scratch = Scratch::new();
-    let weir = copy_for_all(&scratch);
+    let weir = scratch.program("weir", &binary());
     for arguments in [&["check", "--service", "tiktok"][..], &["explain", "--service", "tiktok", "71.18.1.1"]] {
         let output = as_nobody(&weir, arguments);
         assert_eq!((output.code, output.stderr.as_str()), (0, ""), "{arguments:?}");
@@ -175,7 +168,7 @@ fn a_stranger_cannot_ask_or_stop_the_daemon() {
     netns.up("lo");
     let daemon = Weir::start(&netns, ["--iface", "lo", "--service", "tiktok"]);
     let scratch = Scratch::new();
-    let weir = copy_for_all(&scratch);
+    let weir = scratch.program("weir", &binary());
     for verb in ["status", "stop"] {
         let output = as_nobody(&weir, &[verb, "--run-dir", daemon.run_dir().to_str().unwrap()]);
         let says = format!(
