@@ -259,7 +259,7 @@ pub(crate) fn record(seen: &Seen) {
 }
 
 #[inline(always)]
-fn count_hit(hit: &Hit) {
+pub(crate) fn count_hit(hit: &Hit) {
     let place = hit.key.set() * PORT_CAPACITY.load() + hit.key.port();
     let Some(hits) = HITS.get_ptr_mut(place) else { return };
     #[expect(unsafe_code, reason = "a counter is written in place")]
@@ -283,7 +283,7 @@ fn meter() -> Option<&'static mut Meter> {
 
 /// Counts a packet for its client, which gets a place where it has none.
 #[inline(always)]
-fn count_client(hit: &Hit) {
+pub(crate) fn count_client(hit: &Hit) {
     let key = &hit.key;
     let Choices { first, second, place } = key.choices(CLIENT_BUCKETS.load());
     for choice in [first, second] {

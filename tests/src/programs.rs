@@ -7,6 +7,8 @@ use aya::maps::Array;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 
+use filter_common::abi::{BUCKETS, global, map};
+
 use crate::sys;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-bench"));
@@ -16,6 +18,10 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-be
 pub fn load(sizes: &[(&'static str, usize)], names: &[&str]) -> Ebpf {
     let mut loader = EbpfLoader::new();
     loader.btf(None);
+    // Programs that count clients know how many buckets there are.
+    let clients = sizes.iter().find(|(map, _)| *map == map::CLIENTS).map_or(0, |&(_, elements)| elements * BUCKETS);
+    let clients = u32::try_from(clients).unwrap();
+    loader.override_global(global::CLIENT_BUCKETS, &clients, true);
     for &(map, elements) in sizes {
         loader.map_max_entries(map, u32::try_from(elements.max(1)).unwrap());
     }

@@ -4,12 +4,14 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use filter_common::abi::{ClientKey, Hit};
+use filter_common::decide::Direction;
 use filter_common::lookup::{UNLISTED, slot_of_v4};
 use filter_common::packet::{Layer, Packet, Protocol};
 
 use crate::frame::{Bounds as _, Linear};
 use crate::lookup::{LPM4, STATE};
-use crate::maps::{HITS, Maps};
+use crate::maps::{self, HITS, Maps};
 
 /// Drops everything unread: no filter can be faster.
 #[xdp]
@@ -59,9 +61,9 @@ pub(crate) fn parse_only(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub(crate) fn drop_found(context: XdpContext) -> u32 {
-    match found(&Linear(&context)) {
-        UNLISTED => xdp_action::XDP_PASS,
-        _ => xdp_action::XDP_DROP,
+    match found(&context) {
+        Some(_) => xdp_action::XDP_DROP,
+        None => xdp_action::XDP_PASS,
     }
 }
 
@@ -69,10 +71,7 @@ pub(crate) fn drop_found(context: XdpContext) -> u32 {
 #[xdp]
 #[inline(always)]
 pub(crate) fn drop_counted(context: XdpContext) -> u32 {
-    let set = found(&Linear(&context));
-    if set == UNLISTED {
-        return xdp_action::XDP_PASS;
-    }
+    let Some(Found { set, .. }) = found(&context) else { return xdp_action::XDP_PASS };
     if let Some(hits) = HITS.get_ptr_mut(set) {
         #[expect(unsafe_code, reason = "a counter is written in place")]
         // SAFETY: the benchmark runs one program at a time, on one CPU.
@@ -83,17 +82,38 @@ pub(crate) fn drop_counted(context: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
-/// The set of the destination, or else of the source.
+/// The same, with one counter for each client too, in the table that weir has: the least that tells who sent what was dropped.
+#[xdp]
 #[inline(always)]
-fn found(frame: &Linear<'_, XdpContext, true>) -> u32 {
+pub(crate) fn drop_told(context: XdpContext) -> u32 {
+    let Some(Found { set, source }) = found(&context) else { return xdp_action::XDP_PASS };
+    let key = ClientKey::new([0, source.into()], set, 0, Direction::Out as u32, false);
+    let hit = Hit { key, reason: 0, protocol: 0, network: 0, length: context.linear() as u32 };
+    maps::count_hit(&hit);
+    maps::count_client(&hit);
+    xdp_action::XDP_DROP
+}
+
+/// A packet of which an address is listed.
+struct Found {
+    /// The set of the destination, or else of the source.
+    set: u32,
+    /// Its source.
+    source: u32,
+}
+
+#[inline(always)]
+fn found(context: &XdpContext) -> Option<Found> {
+    let frame = &Linear::<_, true>(context);
     let packet = Packet::parse(frame, Layer::Ethernet);
     let (Protocol::Ipv4, Some((source, destination))) = (packet.protocol, packet.addresses_v4(frame)) else {
-        return UNLISTED;
+        return None;
     };
-    match slot_of_v4(&Maps, destination).set() {
+    let set = match slot_of_v4(&Maps, destination).set() {
         UNLISTED => slot_of_v4(&Maps, source).set(),
         set => set,
-    }
+    };
+    (set != UNLISTED).then_some(Found { set, source })
 }
 
 /// The filter that everybody writes first: destinations in an `LPM_TRIE`, IPv4 without tags only.

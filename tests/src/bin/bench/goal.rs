@@ -22,21 +22,24 @@ pub(crate) struct Goal {
     pub(crate) target: Target,
     /// Its figure in a run that measured it.
     figure: Figure,
-    /// The same figure of [`path`]'s floor, weir's tables alone: what weir cannot be better than.
-    floor: Option<Figure>,
+    /// The same figure of each of [`FLOORS`], for goals of the path.
+    floors: Vec<Figure>,
 }
+
+/// What weir cannot be better than, on the path: its tables alone; and with a counter for each set and client, nothing else.
+const FLOORS: [peers::Candidate; 2] = [peers::WEIR_TABLES, peers::WEIR_TOLD];
 
 /// A goal, and its figure in each run that measured it.
 pub(crate) struct Outcome {
     pub(crate) name: String,
     pub(crate) target: Target,
     pub(crate) figures: Vec<f64>,
-    /// Likewise of weir's tables alone.
-    pub(crate) floors: Vec<f64>,
+    /// Likewise of each of [`FLOORS`]; nothing for goals that are none of the path.
+    floors: [Vec<f64>; FLOORS.len()],
 }
 
 fn goal(name: &str, target: Target, figure: impl Fn(&Run) -> Option<f64> + 'static) -> Goal {
-    Goal { name: name.into(), target, figure: Box::new(figure), floor: None }
+    Goal { name: name.into(), target, figure: Box::new(figure), floors: Vec::new() }
 }
 
 /// A goal of the path: how many times more `peer` takes than weir, under one workload at one size.
@@ -44,8 +47,8 @@ fn on_path(name: &str, target: Target, workload: &'static str, label: &'static s
     let size = if label == "all" { "all prefixes".into() } else { format!("{label} prefixes") };
     let times =
         move |of: &'static str| move |run: &Run| run.group(path::SECTION.name, workload, label)?.ratio(peer, of);
-    let floor = Box::new(times(peers::WEIR_TABLES.name));
-    Goal { floor: Some(floor), ..goal(&format!("{name}, {size}"), target, times(peers::WEIR_NATIVE.name)) }
+    let floors = FLOORS.into_iter().map(|floor| -> Figure { Box::new(times(floor.name)) }).collect();
+    Goal { floors, ..goal(&format!("{name}, {size}"), target, times(peers::WEIR_NATIVE.name)) }
 }
 
 /// All goals, in the order of the document.
@@ -157,9 +160,10 @@ fn on_updates() -> Vec<Goal> {
 
 /// Every goal's figures.
 pub(crate) fn judge(results: &Results) -> Vec<Outcome> {
-    let outcome = |Goal { name, target, figure, floor }| Outcome {
-        figures: results.runs.iter().filter_map(&figure).collect(),
-        floors: floor.iter().flat_map(|floor| results.runs.iter().filter_map(floor)).collect(),
+    let in_runs = |figure: &Figure| -> Vec<f64> { results.runs.iter().filter_map(figure).collect() };
+    let outcome = |Goal { name, target, figure, floors }| Outcome {
+        figures: in_runs(&figure),
+        floors: std::array::from_fn(|at| floors.get(at).map(in_runs).unwrap_or_default()),
         name,
         target,
     };
@@ -208,9 +212,9 @@ impl Outcome {
         numbers(&self.figures)
     }
 
-    /// The floors of all runs.
-    pub(crate) fn floors(&self) -> String {
-        numbers(&self.floors)
+    /// The floors of all runs: the tables alone, and with their counters.
+    pub(crate) fn floors(&self) -> [String; FLOORS.len()] {
+        self.floors.each_ref().map(|figures| numbers(figures))
     }
 }
 
@@ -255,6 +259,7 @@ mod tests {
                 series(peers::NULL_DROP.name, null),
                 series(peers::WEIR_NATIVE.name, weir),
                 series(peers::WEIR_TABLES.name, 100.0),
+                series(peers::WEIR_TOLD.name, 125.0),
             ],
             ..Group::default()
         };
@@ -277,9 +282,10 @@ mod tests {
     }
 
     #[test]
-    fn beside_a_goal_of_the_path_stands_what_the_tables_alone_reach() {
+    fn beside_a_goal_of_the_path_stands_what_the_tables_reach_alone_and_with_their_counters() {
         let outcome = on_path(vec![run(90.0, 120.0), run(80.0, 100.0)]);
-        assert_eq!((outcome.figures(), outcome.floors()), ("0.75, 0.80".into(), "0.90, 0.80".into()));
+        assert_eq!(outcome.figures(), "0.75, 0.80");
+        assert_eq!(outcome.floors(), ["0.90, 0.80", "0.72, 0.64"]);
     }
 
     #[test]

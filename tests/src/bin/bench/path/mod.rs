@@ -38,7 +38,9 @@ hold each prefix as a list file has it (nft, which takes no overlap, each that i
 name. Elsewhere peers get the fewest ranges or prefixes that hold the same addresses, which is the best that can be made of the \
 list for them, and what weir makes of it by itself: at all prefixes they are fewer than at 100k. Comparisons \"in short turns\" are \
 the closest ones of the goals: many short bursts, each side on another's lane for half of them. Beside weir are there its tables alone, in a \
-program that looks up and drops, and the same with one counter for each set: what no filter of this shape can be faster than.\n";
+program that looks up and drops, the same with one counter for each set, and with one for each client too: what no filter of this \
+shape can be faster than, where it tells nothing, how much was dropped, or whose packets. They know neither devices nor families, \
+report no packet, and do not count what they pass.\n";
 
 /// What the generator sends, and who is asked to do what with it.
 struct Workload {
@@ -116,6 +118,7 @@ fn as_listed(effort: &Effort, run: &mut Run, size: usize) {
         peers::NULL_DROP,
         peers::WEIR_NATIVE,
         peers::WEIR_TABLES,
+        peers::WEIR_TOLD,
         peers::LPM,
         peers::NFT_INGRESS,
         peers::NFT_PREROUTING,
@@ -134,8 +137,14 @@ fn add(run: &mut Run, (group, rounds): (Group, Rounds)) {
 /// both sides; in the second half each side is on another's lane.
 fn duel(effort: &Effort, run: &mut Run, list: &List) {
     let effort = Effort { rounds: 2 * effort.rounds, ..*effort };
-    let mut candidates =
-        [peers::NULL_DROP, peers::WEIR_NATIVE, peers::NO_FILTER, peers::WEIR_TABLES, peers::WEIR_COUNTED];
+    let mut candidates = [
+        peers::NULL_DROP,
+        peers::WEIR_NATIVE,
+        peers::NO_FILTER,
+        peers::WEIR_TABLES,
+        peers::WEIR_COUNTED,
+        peers::WEIR_TOLD,
+    ];
     let mut halves = Vec::new();
     for _ in 0..2 {
         let mut trial = Trial::new(&effort, run, list, &candidates);

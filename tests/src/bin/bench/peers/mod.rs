@@ -85,6 +85,8 @@ pub(crate) const WEIR_TABLES: Candidate =
     drops("weir's tables, uncounted", |lane, list| xdp::install_tables(lane, list, "drop_found"));
 pub(crate) const WEIR_COUNTED: Candidate =
     drops("weir's tables, one counter", |lane, list| xdp::install_tables(lane, list, "drop_counted"));
+pub(crate) const WEIR_TOLD: Candidate =
+    drops("weir's tables, a counter for each client", |lane, list| xdp::install_tables(lane, list, "drop_told"));
 pub(crate) const LPM: Candidate = drops("XDP with LPM_TRIE", xdp::install_lpm);
 pub(crate) const WEIR_NATIVE: Candidate =
     drops("weir native", |lane, list| weir::daemon(lane, list, "xdp-native", true));

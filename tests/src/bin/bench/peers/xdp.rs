@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use filter_common::abi::map;
+use filter_common::abi::{BUCKETS, map};
+use filter_common::client;
 use weir_tests::programs;
 
 use super::{Installed, weir};
@@ -23,7 +24,9 @@ pub(super) fn install_tables(lane: &Lane, list: &List, name: &str) -> Result<Ins
     let ruleset = weir::ruleset(list);
     let begun = Instant::now();
     let table = &ruleset.tables.v4;
-    let sizes = [(map::LEAVES4, table.blocks.len()), (map::HITS, ruleset.actions.len())];
+    // As many clients as weir has room for by default.
+    let clients = client::buckets(2048) as usize / BUCKETS;
+    let sizes = [(map::LEAVES4, table.blocks.len()), (map::HITS, ruleset.actions.len()), (map::CLIENTS, clients)];
     let mut ebpf = programs::load(&sizes, &[name]);
     programs::fill(&mut ebpf, map::ROOT4, [table.root.as_ref()]);
     programs::fill(&mut ebpf, map::LEAVES4, table.blocks.iter().map(AsRef::as_ref));
