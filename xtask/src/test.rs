@@ -4,16 +4,16 @@ mod libtest;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 
 use crate::setup::{self, Need};
 use crate::workspace::{self, Executable};
-use crate::{build, command, tidy};
+use crate::{build, command, tidy, turns};
 use libtest::Totals;
 
 /// Directory of the package whose tests run as root.
@@ -22,8 +22,12 @@ const ROOT: &str = "tests";
 /// Its tests that wait for a daemon most of the time, and so need no CPU of their own.
 const WAITING: [&str; 3] = ["evidence", "feeds", "metrics"];
 
-/// Its tests that measure, and so need every CPU: one at a time.
-const MEASURING: [&str; 3] = ["flood", "lookup", "verifier"];
+/// Its tests that have the machine for themselves, one at a time: what measures needs every CPU, and `kills` counts all maps and
+/// programs of the kernel.
+const ALONE: [&str; 4] = ["flood", "kills", "lookup", "verifier"];
+
+/// How many of the others run at once: most of them wait most of the time.
+const AT_ONCE: u16 = 2;
 
 /// Runs all steps, failed ones included; only a failed build ends it early.
 pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
@@ -73,7 +77,9 @@ fn host_tests(
         for Executable { name, path, package, .. } in binaries {
             let mut tests = Command::new(path);
             tests.args(filter).current_dir(package).envs(environment.variables(None));
-            run_tests(totals, &mut tests, &format!("host tests {name}"))?;
+            let ended = Ended::of(&mut tests, format!("host tests {name}"))?;
+            ended.show();
+            ended.add_to(totals);
         }
         Ok(())
     })
@@ -87,38 +93,71 @@ fn root_tests(
     filter: Option<&str>,
 ) -> Result<()> {
     let variables = environment.variables(Some(weir));
-    for Executable { name, path, package, .. } in binaries {
+    let ended = |Executable { name, path, package, .. }: Executable| {
         let why = "the tests create network namespaces and load BPF programs";
         let mut tests = command::as_root(&path, &variables, why)?;
         tests.args(filter).current_dir(package);
         let among = |names: &[&str]| names.contains(&name.as_str());
         if among(&WAITING) {
             tests.arg("--test-threads=8");
-        } else if among(&MEASURING) {
+        } else if among(&ALONE) {
             tests.arg("--test-threads=1");
         }
-        let step = format!("root tests {name}");
-        timed(&step, || run_tests(totals, &mut tests, &step))?;
-    }
-    Ok(())
+        Ended::of(&mut tests, format!("root tests {name}"))
+    };
+    let (alone, others): (Vec<_>, Vec<_>) =
+        binaries.into_iter().partition(|binary| ALONE.contains(&binary.name.as_str()));
+    timed("root tests", || {
+        for (binaries, jobs) in [(others, AT_ONCE), (alone, 1)] {
+            let all = turns::take(binaries, jobs, |_, binary| {
+                let ended = ended(binary)?;
+                ended.show();
+                Ok(ended)
+            })?;
+            for ended in &all {
+                ended.add_to(totals);
+            }
+        }
+        Ok(())
+    })
 }
 
-/// Shows a test program's output as it comes and adds it to the totals.
-fn run_tests(totals: &mut Totals, tests: &mut Command, step: &str) -> Result<()> {
-    let mut child = tests.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {step}"))?;
-    let failed_before = totals.failed;
-    if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).lines() {
-            let line = line?;
-            println!("{line}");
-            totals.add_line(&line);
+/// A test program that ended.
+struct Ended {
+    step: String,
+    took: Duration,
+    lines: Vec<String>,
+    status: ExitStatus,
+}
+
+impl Ended {
+    /// Runs it.
+    fn of(tests: &mut Command, step: String) -> Result<Self> {
+        println!("test: {step}");
+        let begun = Instant::now();
+        let mut child = tests.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {step}"))?;
+        let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines().collect::<io::Result<_>>());
+        let (lines, status) = (lines.transpose()?.unwrap_or_default(), child.wait()?);
+        Ok(Self { step, took: begun.elapsed(), lines, status })
+    }
+
+    /// Shows what it printed, as a whole: others may have ended meanwhile.
+    fn show(&self) {
+        let mut out = io::stdout().lock();
+        let Self { step, lines, status, .. } = self;
+        let verdict = if status.success() { "done" } else { "FAILED" };
+        // Standard output that is gone is no reason not to test.
+        let _ = writeln!(out, "\n{}", lines.join("\n"));
+        let _ = writeln!(out, "test: {step}: {verdict} in {:.1} s", self.took.as_secs_f32());
+    }
+
+    fn add_to(&self, totals: &mut Totals) {
+        let failed_before = totals.failed;
+        self.lines.iter().for_each(|line| totals.add_line(line));
+        if !self.status.success() && totals.failed == failed_before {
+            totals.fail(format!("{} ({}, no summary)", self.step, self.status));
         }
     }
-    let status = child.wait()?;
-    if !status.success() && totals.failed == failed_before {
-        totals.fail(format!("{step} ({status}, no summary)"));
-    }
-    Ok(())
 }
 
 fn check(totals: &mut Totals, name: &str, run: impl FnOnce() -> Result<()>) {
