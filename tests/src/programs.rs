@@ -6,7 +6,6 @@ use std::os::fd::BorrowedFd;
 use aya::maps::Array;
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
-
 use filter_common::abi::{BUCKETS, global, map};
 
 use crate::sys;

@@ -1,12 +1,58 @@
 //! The benchmark still measures: its path section, small, on real prefixes. What it finds is not judged here; it fails by
-//! itself where a candidate drops or forwards what it should not.
+//! itself where a candidate drops or forwards what it should not. And the floor of its goals counts.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::process::Command;
 
+use aya::maps::PerCpuArray;
+use filter_common::abi::{BUCKETS, Buckets, ClientKey, Count, Hits, map};
+use filter_common::client;
+use filter_common::lookup::{ROOT_SLOTS, Root, Slot};
 use serde_json::Value;
+use weir_tests::frame::frame;
+use weir_tests::programs::{self, program};
 use weir_tests::weir::{Scratch, binary};
 use weir_tests::{internet, require_root};
+
+/// What stands as a floor beside weir's goals must do what it says: one that counted nothing would be no floor.
+#[test]
+fn the_least_program_that_counts_tells_what_it_dropped_and_whose_it_was() {
+    const XDP_DROP: u32 = 1;
+    const XDP_PASS: u32 = 2;
+    require_root();
+    let sizes = [(map::HITS, 8), (map::CLIENTS, client::buckets(2048) as usize / BUCKETS)];
+    let mut ebpf = programs::load(&sizes, &["drop_told"]);
+    let mut root: Box<Root> = vec![0; ROOT_SLOTS].into_boxed_slice().try_into().unwrap();
+    root[0x4712] = Slot::of_set(7, true).0;
+    programs::fill(&mut ebpf, map::ROOT4, [root.as_ref()]);
+    let mut run = |client: u8, destination: [u8; 4]| {
+        let frame = frame().ipv4([10, 66, 1, client].into(), destination.into()).udp(443).build();
+        let descriptor = program(&mut ebpf, "drop_told").fd().unwrap();
+        (programs::run(descriptor.as_fd(), &frame, 1).unwrap().0, frame.len() as u64)
+    };
+    let (verdict, length) = run(1, [71, 18, 0, 1]);
+    assert_eq!(verdict, XDP_DROP);
+    assert_eq!(run(1, [71, 18, 9, 9]).0, XDP_DROP);
+    assert_eq!(run(2, [71, 18, 0, 1]).0, XDP_DROP);
+    assert_eq!(run(3, [71, 19, 0, 1]).0, XDP_PASS);
+
+    let hits = PerCpuArray::<_, Hits>::try_from(ebpf.map(map::HITS).unwrap()).unwrap().get(&7, 0).unwrap();
+    assert_eq!(hits.iter().map(|hits| hits.counts[0].packets).sum::<u64>(), 3);
+    let table = PerCpuArray::<_, Buckets>::try_from(ebpf.map(map::CLIENTS).unwrap()).unwrap();
+    let mut clients: BTreeMap<ClientKey, Count> = BTreeMap::new();
+    for element in 0..table.len() {
+        let buckets = table.get(&element, 0).unwrap();
+        for place in buckets.iter().flatten().flat_map(|bucket| bucket.places).filter(|place| place.serial != 0) {
+            let count = clients.entry(place.key).or_default();
+            (count.packets, count.bytes) = (count.packets + place.count.packets, count.bytes + place.count.bytes);
+        }
+    }
+    let key = |client: u64| ClientKey::new([0, 0x0a42_0100 + client], 7, 0, 0, false);
+    let count = |packets: u64| Count { packets, bytes: packets * length };
+    assert_eq!(clients, BTreeMap::from([(key(1), count(2)), (key(2), count(1))]));
+}
 
 #[test]
 fn the_path_is_measured_with_every_peer_and_nothing_is_left_behind() {

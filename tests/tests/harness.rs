@@ -7,11 +7,13 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use weir_tests::lab::DEADLINE;
 use weir_tests::netns::Netns;
 use weir_tests::wait_until;
-use weir_tests::weir::{Counter, Scratch, Signal, Weir};
+use weir_tests::weir::{Counter, Scratch, Signal, Weir, binary};
 
 /// Attaches at the second look, dies where it is told to, and ends on SIGTERM or `stop`.
 const STAND_IN: &str = r#"#!/bin/sh
@@ -72,6 +74,26 @@ fn the_daemon_is_waited_for_asked_signalled_and_ended() {
     let text = panicked.downcast_ref::<String>().unwrap();
     assert!(text.contains("weir ended before it was attached"), "{text}");
     assert!(text.contains("interface \"eth9\" does not exist"), "{text}");
+}
+
+#[test]
+fn a_copied_program_starts_while_other_threads_start_theirs() {
+    let (scratch, done) = (Scratch::new(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert!(Command::new("true").status().unwrap().success());
+                }
+            });
+        }
+        let refused = (0..100).find_map(|number| {
+            let program = scratch.program(&format!("weir-{}", number % 4), &binary());
+            Command::new(program).arg("--version").output().err()
+        });
+        done.store(true, Ordering::Relaxed);
+        assert!(refused.is_none(), "{refused:?}");
+    });
 }
 
 const MARK: &str = "WEIR_TESTS_STAND_IN";

@@ -201,3 +201,28 @@ impl Environment {
         variables
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn totals(script: &str) -> Totals {
+        let ended = Ended::of(Command::new("sh").args(["-c", script]), "a program".into()).unwrap();
+        let mut totals = Totals::default();
+        ended.add_to(&mut totals);
+        totals
+    }
+
+    #[test]
+    fn what_a_program_printed_is_added_and_one_that_died_without_a_summary_is_a_failure() {
+        let summary = "echo 'test result: FAILED. 4 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out'; exit";
+        let counted = |script: &str| {
+            let totals = totals(script);
+            (totals.passed, totals.failed)
+        };
+        assert_eq!(counted(&format!("{summary} 101")), (4, 1));
+        assert_eq!(counted("exit 0"), (0, 0));
+        assert_eq!(counted("kill -9 $$"), (0, 1));
+        assert!(totals("exit 3").to_string().contains("a program (exit status: 3, no summary)"));
+    }
+}

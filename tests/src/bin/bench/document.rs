@@ -22,7 +22,7 @@ answers were checked before its time was taken.\n";
 const GOALS: &str = "One figure for each run. \"Tables alone\" is what the same run says of a program that looks up the destination \
 in weir's tables, drops what it finds, and counts nothing: no filter with these tables can be better. \"And counters\" is the same \
 program with a counter for each rule and one for each client: the least that tells whose packets were dropped. What is missed beyond \
-it is what devices, families, rules for sources, and events cost.\n";
+it is what devices, families, actions and events cost.\n";
 
 /// Writes the document and its plots.
 pub(crate) fn write(results: &Results, directory: &Path) {

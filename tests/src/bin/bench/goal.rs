@@ -26,7 +26,8 @@ pub(crate) struct Goal {
     floors: Vec<Figure>,
 }
 
-/// What weir cannot be better than, on the path: its tables alone; and with a counter for each set and client, nothing else.
+/// What weir cannot be better than, on the path: its tables alone; and, as it tells whose packets they were, with a counter for each set
+/// and client.
 const FLOORS: [peers::Candidate; 2] = [peers::WEIR_TABLES, peers::WEIR_TOLD];
 
 /// A goal, and its figure in each run that measured it.

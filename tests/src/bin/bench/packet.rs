@@ -19,7 +19,7 @@ use crate::Section;
 use crate::list::{List, table};
 use crate::measure::{self, Effort};
 use crate::path::lane::Bed;
-use crate::peers::xdp_filter;
+use crate::peers::{self, xdp_filter};
 use crate::results::{Group, Run, Series};
 
 pub(crate) const SECTION: Section = Section { name: "packet", measure, preface: PREFACE };
@@ -108,7 +108,7 @@ fn measure(effort: &Effort, run: &mut Run) {
     for prefix in &v4 {
         trie.insert(&Key::new(prefix.length.into(), prefix.first.to_be_bytes()), 1, 0).unwrap();
     }
-    let mut whole = weir(&sample, Detail { clients: 2048, events: 10, burst: 50 });
+    let mut whole = weir(&sample, peers::detail());
     let mut bare = weir(&sample, Detail::default());
     let exact = List::of_addresses(LISTED);
     let (hit, miss) = around(&exact.prefixes);

@@ -15,6 +15,8 @@ use std::time::Instant;
 use crate::list::List;
 use crate::path::lane::Lane;
 
+pub(crate) use self::weir::detail;
+
 /// What a candidate does to frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Does {

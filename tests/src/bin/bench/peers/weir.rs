@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use filter_common::abi::Ports;
+use weir::config::{CountersConfig, EventsConfig};
 use weir::datapath::attach::{AttachKind, Attached};
 use weir::datapath::object::{Capacity, Detail, Object, Options};
 use weir::network;
@@ -42,8 +43,7 @@ pub(super) fn classic(lane: &Lane, list: &List) -> Result<Installed, String> {
         ports: &ports,
         capacity: Capacity { ports: 3, sets },
         pins: None,
-        // As the daemon's defaults are.
-        detail: Detail { clients: 2048, events: 10, burst: 50 },
+        detail: detail(),
         trace: false,
         record: false,
     };
@@ -56,6 +56,12 @@ pub(super) fn classic(lane: &Lane, list: &List) -> Result<Installed, String> {
             .map_err(|error| error.to_string())
     })?;
     Ok(Installed::new((attached.0, object), begun))
+}
+
+/// What is told of single clients and packets where the configuration says nothing of it.
+pub(crate) fn detail() -> Detail {
+    let (counters, events) = (CountersConfig::default(), EventsConfig::default());
+    Detail { clients: counters.clients, events: events.rate, burst: events.burst }
 }
 
 /// A list as a ruleset of one rule.

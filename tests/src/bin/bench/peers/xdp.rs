@@ -24,8 +24,7 @@ pub(super) fn install_tables(lane: &Lane, list: &List, name: &str) -> Result<Ins
     let ruleset = weir::ruleset(list);
     let begun = Instant::now();
     let table = &ruleset.tables.v4;
-    // As many clients as weir has room for by default.
-    let clients = client::buckets(2048) as usize / BUCKETS;
+    let clients = client::buckets(weir::detail().clients) as usize / BUCKETS;
     let sizes = [(map::LEAVES4, table.blocks.len()), (map::HITS, ruleset.actions.len()), (map::CLIENTS, clients)];
     let mut ebpf = programs::load(&sizes, &[name]);
     programs::fill(&mut ebpf, map::ROOT4, [table.root.as_ref()]);

@@ -22,7 +22,7 @@ use weir_tests::weir::Scratch;
 use super::lists::Lists;
 use super::{IPSET, LPM, NFT, WEIR};
 use crate::path::lane::{INGRESS, Lane};
-use crate::peers::{run, text};
+use crate::peers::{detail, run, text};
 
 /// How long a list took.
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +80,7 @@ impl<'l> Weir<'l> {
     fn install(lane: &'l Lane, lists: &'l Lists) -> Result<Self, String> {
         let scratch = Scratch::new();
         let run_dir = RunDir::take(&scratch.path().join("run")).map_err(|error| error.to_string())?;
-        // As many clients as the daemon has room for.
-        let datapath = Datapath::new(run_dir.pins(), false, 2048);
+        let datapath = Datapath::new(run_dir.pins(), false, detail().clients);
         let mut weir = Self { lane, lists, datapath, sets: Sets::default(), _run_dir: run_dir, _scratch: scratch };
         weir.replace()?;
         Ok(weir)
