@@ -228,6 +228,8 @@ pub fn is_bpffs(path: &Path) -> bool {
 }
 
 /// Kills the daemon that holds the run directory at `path`, and waits for its end. Gives its process id; `None` where none does.
+///
+/// [`ORDERED`] goes first: whoever supervises it is not to start it again, as it does one that the kernel killed for want of memory.
 pub fn end(path: &Path) -> Result<Option<i32>, RunDirError> {
     let failed = |source| RunDirError::Directory { path: path.into(), source };
     let file = match File::open(path.join("lock")) {
@@ -240,10 +242,20 @@ pub fn end(path: &Path) -> Result<Option<i32>, RunDirError> {
     // Other numbers mean more than one process to kill(2).
     let pid = pid.trim().parse().ok().filter(|&pid| pid > 1);
     let pid = pid.ok_or_else(|| failed(io::Error::other("its lock does not name a process")))?;
-    kill(Pid::from_raw(pid), Signal::SIGKILL).map_err(|error| failed(error.into()))?;
-    let deadline = Instant::now() + GONE;
+    let send = |signal| match kill(Pid::from_raw(pid), signal) {
+        // It ended meanwhile.
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(failed(error.into())),
+    };
+    // One that is stopped would take it once it goes on.
+    [ORDERED, Signal::SIGCONT].into_iter().try_for_each(send)?;
+    let (begun, mut killed) = (Instant::now(), false);
     while let Err((file, Errno::EWOULDBLOCK)) = lock {
-        if Instant::now() > deadline {
+        if begun.elapsed() > HEEDED && !killed {
+            send(Signal::SIGKILL)?;
+            killed = true;
+        }
+        if begun.elapsed() > GONE {
             return Err(failed(io::Error::other(format!("process {pid} was killed and does not end"))));
         }
         thread::sleep(Duration::from_millis(10));
@@ -251,6 +263,13 @@ pub fn end(path: &Path) -> Result<Option<i32>, RunDirError> {
     }
     Ok(Some(pid))
 }
+
+/// The signal by which `weir panic` ends a daemon. The daemon has no say in it: it is the kernel that ends a process for it.
+/// `packaging/systemd/weir.service` names it (`RestartPreventExitStatus`), and nothing else sends it.
+const ORDERED: Signal = Signal::SIGUSR2;
+
+/// How long it may take until SIGKILL follows, which none can have ignored.
+const HEEDED: Duration = Duration::from_secs(1);
 
 /// How long a process that was killed may take to end.
 const GONE: Duration = Duration::from_secs(5);

@@ -47,6 +47,7 @@ pub(super) const TEST: &[Program] = &[
     optional("chromedriver", "chromium-driver"),
     optional("python3", "python3-venv"),
     optional("promtool", PROMETHEUS),
+    optional("systemd-analyze", "systemd"),
 ];
 
 /// What `xtask bench` takes: weir's peers, which it does without where they cannot be had, and says so.
