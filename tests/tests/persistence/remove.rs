@@ -1,5 +1,6 @@
 //! `weir panic`: everything of weir's goes, and nothing else.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
 use aya::programs::XdpMode;
@@ -30,6 +31,8 @@ fn panic_frees_the_devices_of_a_daemon_that_runs_that_hangs_and_that_is_gone() {
         let expected = if state == "is gone" { String::new() } else { killed } + "free: lan0, wan0\n";
         assert_eq!(output.stdout, expected, "it {state}");
         assert!(passes(&path), "it {state}");
+        let by = if state == "is gone" { Signal::SIGKILL } else { Signal::SIGUSR2 };
+        assert_eq!(daemon.wait().signal(), Some(by as i32), "it {state}");
         assert_eq!(pins(daemon.run_dir()), [""; 0]);
         for left in ["lock", "counters.json", "control.sock", "bpf"] {
             assert!(!daemon.run_dir().join(left).exists(), "{left} is left");
@@ -37,6 +40,20 @@ fn panic_frees_the_devices_of_a_daemon_that_runs_that_hangs_and_that_is_gone() {
         let output = daemon.verb(&["panic"]);
         assert_eq!((output.code, &*output.stdout), (0, "nothing was attached\n"), "{output:?}");
     }
+}
+
+#[test]
+fn panic_ends_a_daemon_that_was_started_to_ignore_its_signal() {
+    let path = Path::new();
+    let files = Scratch::new();
+    let starter = ["sh", "-c", "trap '' USR2; exec \"$0\" \"$@\""];
+    let mut daemon =
+        Weir::start_by(&starter, &path.router, Scratch::new(), written(&files, &config(&["lan0"], "auto")));
+    let output = daemon.verb(&["panic"]);
+    let expected = format!("killed weir, process {}\nfree: lan0\n", daemon.pid());
+    assert_eq!((output.code, &*output.stdout), (0, &*expected), "{output:?}");
+    assert_eq!(daemon.wait().signal(), Some(Signal::SIGKILL as i32));
+    assert!(passes(&path));
 }
 
 #[test]

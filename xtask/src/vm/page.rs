@@ -27,8 +27,8 @@ program says of each cell. Nothing is installed.
 - *yes*: passed. *-*: the kernel does not offer it; its own answer is in the notes. *FAILED*: not as it should be.
 
 On x86-64 this machine's own programs run, and on the first guest of each kernel all tests of `attach`, `forwarding`,
-`persistence` and `verifier`, too. For the other CPUs `weir` and the test program are static, against musl, built by zig
-with little optimisation; the BPF object is the one that is shipped (of the CPU's byte order: s390x is big endian).
+`persistence` and `verifier`, too. For the other CPUs `weir` and the test program are static, against musl, built by zig,
+their libraries not optimised; the BPF object is the one that is shipped (of the CPU's byte order: s390x is big endian).
 
 One guest alone: `cargo xtask vm mipsel --only no-jit`; its console is then in `target/vm/mipsel-no-jit.log`.
 ";
