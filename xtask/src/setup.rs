@@ -21,7 +21,9 @@ pub(crate) enum Need {
     Build,
     /// Lay out network namespaces.
     Lab,
-    /// Run the checks and the root tests.
+    /// Check the sources.
+    Check,
+    /// Run the root tests.
     Test,
     /// Measure weir beside its peers.
     Bench,
@@ -53,8 +55,10 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
 }
 
 fn ensure_programs(needs: &[Need]) -> Result<()> {
-    if needs.contains(&Need::Test) {
+    if needs.contains(&Need::Check) {
         components()?;
+    }
+    if needs.contains(&Need::Test) {
         programs::ensure(programs::TEST)?;
         web::ensure();
     } else if needs.contains(&Need::Lab) {

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -31,19 +32,20 @@ const AT_ONCE: u16 = 2;
 
 /// Runs all steps, failed ones included; only a failed build ends it early.
 pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
-    setup::ensure(&[Need::Build, Need::Lab, Need::Test])?;
+    setup::ensure(&[Need::Build, Need::Check])?;
     let environment = Environment::new()?;
     let mut totals = Totals::default();
 
-    if filter.is_none() {
-        let cargo = |words: &[&str]| command::run(workspace::cargo().args(words));
-        check(&mut totals, "tidy", tidy::verb);
-        check(&mut totals, "fmt", || cargo(&["fmt", "--all", "--check"]));
-        check(&mut totals, "clippy", || {
-            cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
-        });
-    }
-    let (mut binaries, weir) = timed("build tests and weir", compile)?;
+    // What the tests call comes from the network while the CPUs check and compile.
+    let (mut binaries, weir) = thread::scope(|scope| {
+        let programs = scope.spawn(|| setup::ensure(&[Need::Lab, Need::Test]));
+        if filter.is_none() {
+            checks(&mut totals);
+        }
+        let built = timed("build tests and weir", compile);
+        programs.join().map_err(|_| anyhow!("the thread that installs programs panicked"))??;
+        built
+    })?;
     binaries.retain(|binary| binary.test);
     binaries.sort_by(|a, b| a.name.cmp(&b.name));
     let (root, host) = binaries.into_iter().partition(|binary| binary.package.ends_with(ROOT));
@@ -56,9 +58,16 @@ pub(crate) fn test(filter: Option<&str>) -> Result<ExitCode> {
     Ok(if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn checks(totals: &mut Totals) {
+    let cargo = |words: &[&str]| command::run(workspace::cargo().args(words));
+    check(totals, "tidy", tidy::verb);
+    check(totals, "fmt", || cargo(&["fmt", "--all", "--check"]));
+    check(totals, "clippy", || cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]));
+}
+
 /// Builds the tests, and the `weir` that they run. Both at once: whole minutes of the latter are the work of one thread.
 fn compile() -> Result<(Vec<Executable>, PathBuf)> {
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let weir = scope.spawn(build::compile);
         // All packages at once: built one by one they get other features of what they share, and it is built again.
         let tests = workspace::build(workspace::cargo().args(["test", "--quiet", "--no-run", "--workspace"]));
