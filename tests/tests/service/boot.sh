@@ -10,6 +10,9 @@ if [ $# -eq 3 ]; then
     echo 0 >"$1/groups/$3/cgroup.procs"
     exec unshare --pid --fork --kill-child --mount-proc --ipc --uts --cgroup --mount "$0" "$1" "$2"
 fi
+# It would set limits that are not its own, but the whole machine's.
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /var/lib
 mount -t sysfs sysfs /sys
