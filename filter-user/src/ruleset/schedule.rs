@@ -46,7 +46,10 @@ pub enum ScheduleError {
     )]
     ZoneSign(String),
     /// jiff holds the changes of a POSIX rule within the UTC year and would give them at a wrong time.
-    #[error("zone {0:?} changes its clock at the turn of a year, which is not supported; write an IANA name instead")]
+    #[error(
+        "zone {0:?} changes its clock at the turn of a year, or in another order in some years, which is not supported; \
+         write an IANA name instead"
+    )]
     ZoneTurn(String),
 }
 
@@ -214,15 +217,17 @@ fn zone_of(text: &str) -> Result<TimeZone, ScheduleError> {
     if turns_with_the_year(&zone) { Err(ScheduleError::ZoneTurn(text.into())) } else { Ok(zone) }
 }
 
-/// Whether a POSIX rule changes the clock on the first or in the last second of a UTC year: there jiff puts a change that
-/// belongs into another year, and after one at the end it finds no later change.
+/// Whether jiff would give a POSIX rule's clock or its changes wrongly, for it takes each UTC year for itself. A change on the
+/// first or in the last second of a year it puts into another year, and after one at the end it finds no later change. Where the
+/// two changes come in another order in some years, its clock jumps at the turn of the year, and no change tells of it.
 fn turns_with_the_year(zone: &TimeZone) -> bool {
     // All fourteen calendars that a year can have come within 28 years; a rule has two changes in each.
     let changes = zone.following(Timestamp::UNIX_EPOCH).take(2 * 28);
-    changes.map(|change| change.timestamp()).any(|at| {
-        let year = |second| Timestamp::from_second(second).map(|at| TimeZone::UTC.to_datetime(at).date().year()).ok();
-        year(at.as_second() - 1) != year(at.as_second() + 1)
-    })
+    let changes: Vec<i64> = changes.map(|change| change.timestamp().as_second()).collect();
+    let year = |second| Timestamp::from_second(second).map(|at| TimeZone::UTC.to_datetime(at).date().year()).ok();
+    let offset = |second| Timestamp::from_second(second).map(|at| zone.to_offset(at)).ok();
+    changes.iter().any(|at| year(at - 1) != year(at + 1))
+        || changes.array_windows().any(|[change, next]| offset(*change) != offset(next - 1))
 }
 
 #[cfg(test)]
@@ -481,11 +486,17 @@ mod tests {
                             hours ahead of UTC";
             assert_eq!(zones(zone), format!("zone {zone:?} {expected}"));
         }
-        for zone in
-            ["AAA5BBB,J1/0,J365/23", "AAA-5BBB,J1/0,J180/0", "AAA-5BBB,J100,J365/167", "AAA5BBB,M12.5.0/23,M6.1.0"]
-        {
-            let expected =
-                "changes its clock at the turn of a year, which is not supported; write an IANA name instead";
+        for zone in [
+            "AAA5BBB,J1/0,J365/23",
+            "AAA-5BBB,J1/0,J180/0",
+            "AAA-5BBB,J100,J365/167",
+            "AAA5BBB,M12.5.0/23,M6.1.0",
+            // The last Sunday of February is the fourth one, but for years in which the 29th is a Sunday.
+            "CET22CEST,M2.5.0,M2.4.0/8",
+            "AAA5BBB,M2.5.0/1,M2.4.0/9",
+        ] {
+            let expected = "changes its clock at the turn of a year, or in another order in some years, which is not \
+                            supported; write an IANA name instead";
             assert_eq!(zones(zone), format!("zone {zone:?} {expected}"));
         }
     }
