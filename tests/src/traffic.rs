@@ -15,6 +15,16 @@ pub fn to(remote: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
     frame().macs(MAC_LAN, MAC_ROUTER_LAN).ipv4(LAN_V4, remote).udp(9).payload(payload).build()
 }
 
+/// Whether a listed frame of the client's reaches the server. An unlisted one behind it must.
+#[must_use]
+pub fn passes(path: &Path) -> bool {
+    let (lan, wan) = (path.lan_socket(), path.wan_socket());
+    lan.send(&to(LISTED_V4, b"listed-probe"));
+    lan.send(&to(CONTROL_V4, b"control-probe"));
+    let first = wan.receive_where(DEADLINE, |frame| frame.ends_with(b"-probe")).unwrap();
+    first.ends_with(b"listed-probe")
+}
+
 /// Ends the traffic, also when the test panics: the scope would wait for it for ever.
 struct End<'a>(&'a AtomicBool);
 

@@ -12,8 +12,7 @@ mod remove;
 
 use std::path::Path as File;
 
-use weir_tests::lab::{CONTROL_V4, DEADLINE, LISTED_V4, Path};
-use weir_tests::traffic::to;
+use weir_tests::traffic::passes;
 use weir_tests::weir::Scratch;
 
 /// A configuration that blocks the peer on the router's `devices`.
@@ -29,15 +28,6 @@ const PEER: &str = "[[rule]]\nname = \"peer\"\naction = \"block\"\nprefixes = [\
 /// Writes the configuration, and gives the arguments that name it.
 fn written(scratch: &Scratch, config: &str) -> [String; 2] {
     ["-c".into(), scratch.file("weir.toml", config).display().to_string()]
-}
-
-/// Whether a listed frame of the client's reaches the server. An unlisted one behind it must.
-fn passes(path: &Path) -> bool {
-    let (lan, wan) = (path.lan_socket(), path.wan_socket());
-    lan.send(&to(LISTED_V4, b"listed-probe"));
-    lan.send(&to(CONTROL_V4, b"control-probe"));
-    let first = wan.receive_where(DEADLINE, |frame| frame.ends_with(b"-probe")).unwrap();
-    first.ends_with(b"listed-probe")
 }
 
 /// The pins in a run directory.

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use weir_tests::lab::{CONTROL_V4, DEADLINE, LISTED_V4, Path};
-use weir_tests::traffic::{to, under_traffic};
+use weir_tests::lab::{DEADLINE, Path};
+use weir_tests::traffic::{passes, under_traffic};
 use weir_tests::{skipped, wait_until};
 
 use systemd::{Systemd, units};
@@ -31,15 +31,6 @@ fn has_systemd(test: &str) -> bool {
         skipped(test, "systemd is not installed");
     }
     is_there
-}
-
-/// Whether a listed frame of the client's reaches the server. An unlisted one behind it must.
-fn passes(path: &Path) -> bool {
-    let (lan, wan) = (path.lan_socket(), path.wan_socket());
-    lan.send(&to(LISTED_V4, b"listed-probe"));
-    lan.send(&to(CONTROL_V4, b"control-probe"));
-    let first = wan.receive_where(DEADLINE, |frame| frame.ends_with(b"-probe")).unwrap();
-    first.ends_with(b"listed-probe")
 }
 
 fn wait_for(systemd: &Systemd, property: &str, value: &str) {
