@@ -229,7 +229,7 @@ pub fn is_bpffs(path: &Path) -> bool {
 
 /// Kills the daemon that holds the run directory at `path`, and waits for its end. Gives its process id; `None` where none does.
 ///
-/// [`ORDERED`] goes first: whoever supervises it is not to start it again, as it does one that the kernel killed for want of memory.
+/// By a signal of weir's own first: whoever supervises it is not to start it again, as it does one that the kernel killed for want of memory.
 pub fn end(path: &Path) -> Result<Option<i32>, RunDirError> {
     let failed = |source| RunDirError::Directory { path: path.into(), source };
     let file = match File::open(path.join("lock")) {

@@ -501,6 +501,49 @@ mod tests {
         }
     }
 
+    /// The rules that tzdata 2025 has for zones that change their clocks, which is what OpenWrt writes to /etc/TZ.
+    const RULES: [&str; 32] = [
+        "<+00>0<+02>-2,M3.5.0/1,M10.5.0/3",
+        "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0",
+        "<+11>-11<+12>,M10.1.0,M4.1.0/3",
+        "<+1245>-12:45<+1345>,M9.5.0/2:45,M4.1.0/3:45",
+        "<-01>1<+00>,M3.5.0/0,M10.5.0/1",
+        "<-02>2<-01>,M3.5.0/-1,M10.5.0/0",
+        "<-03>3<-02>,M3.2.0,M11.1.0",
+        "<-04>4<-03>,M9.1.6/24,M4.1.6/24",
+        "<-06>6<-05>,M9.1.6/22,M4.1.6/22",
+        "ACST-9:30ACDT,M10.1.0,M4.1.0/3",
+        "AEST-10AEDT,M10.1.0,M4.1.0/3",
+        "AKST9AKDT,M3.2.0,M11.1.0",
+        "AST4ADT,M3.2.0,M11.1.0",
+        "CET-1CEST,M3.5.0,M10.5.0/3",
+        "CST5CDT,M3.2.0/0,M11.1.0/1",
+        "CST6CDT,M3.2.0,M11.1.0",
+        "EET-2EEST,M3.4.4/50,M10.4.4/50",
+        "EET-2EEST,M3.5.0,M10.5.0/3",
+        "EET-2EEST,M3.5.0/0,M10.5.0/0",
+        "EET-2EEST,M3.5.0/3,M10.5.0/4",
+        "EET-2EEST,M4.5.5/0,M10.5.4/24",
+        "EST5EDT,M3.2.0,M11.1.0",
+        "GMT0BST,M3.5.0/1,M10.5.0",
+        "HST10HDT,M3.2.0,M11.1.0",
+        "IST-1GMT0,M10.5.0,M3.5.0/1",
+        "IST-2IDT,M3.4.4/26,M10.5.0",
+        "MET-1MEST,M3.5.0,M10.5.0/3",
+        "MST7MDT,M3.2.0,M11.1.0",
+        "NST3:30NDT,M3.2.0,M11.1.0",
+        "NZST-12NZDT,M9.5.0,M4.1.0/3",
+        "PST8PDT,M3.2.0,M11.1.0",
+        "WET0WEST,M3.5.0/1,M10.5.0",
+    ];
+
+    #[test]
+    fn every_rule_that_a_place_goes_by_is_accepted() {
+        for rule in RULES {
+            assert!(zone_of(rule).is_ok(), "{rule}");
+        }
+    }
+
     #[test]
     fn every_zone_has_an_end_of_changes() {
         let mut zones = 0;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Becomes a systemd that has weir's units and nothing else to do. What it and they write goes to memory, and is gone with it.
-# Takes the directory of the test, the program, and the name of a control group that is not there yet.
+# Takes the directory of the test, the program, and the name of a control group that is not there yet,
+# and calls itself without the last one, in namespaces of its own.
 set -eu
 if [ $# -eq 3 ]; then
     # A systemd takes the control group that it finds itself in for the root of all.

@@ -24,13 +24,19 @@ const HURRIED: &str = "WatchdogSec=3s\nRestartSec=1s\n";
 /// Longer than systemd waits, then, before it starts a service again.
 const RESTART: Duration = Duration::from_secs(4);
 
-/// Whether there is a systemd to test with; says so where there is none.
-fn has_systemd(test: &str) -> bool {
-    let is_there = std::path::Path::new("/lib/systemd/systemd").exists();
-    if !is_there {
+/// A path whose router's systemd runs weir; says that `test` was not run where there is no systemd.
+fn serviced(test: &str) -> Option<(Path, Systemd)> {
+    if !std::path::Path::new("/lib/systemd/systemd").exists() {
         skipped(test, "systemd is not installed");
+        return None;
     }
-    is_there
+    let path = Path::new();
+    let systemd = Systemd::start(&path.router, CONFIG, HURRIED);
+    Some((path, systemd))
+}
+
+fn status(systemd: &Systemd) -> Value {
+    serde_json::from_str(&systemd.succeed(&["weir", "status", "--json"])).unwrap()
 }
 
 fn wait_for(systemd: &Systemd, property: &str, value: &str) {
@@ -39,11 +45,8 @@ fn wait_for(systemd: &Systemd, property: &str, value: &str) {
 
 #[test]
 fn a_daemon_that_is_killed_or_hangs_is_started_again_and_no_packet_notices() {
-    if !has_systemd("a_daemon_that_is_killed_or_hangs_is_started_again_and_no_packet_notices") {
-        return;
-    }
-    let path = Path::new();
-    let systemd = Systemd::start(&path.router, CONFIG, HURRIED);
+    const TEST: &str = "a_daemon_that_is_killed_or_hangs_is_started_again_and_no_packet_notices";
+    let Some((path, systemd)) = serviced(TEST) else { return };
     let sent = under_traffic(&path, || {
         for (restarts, signal) in [("1", "KILL"), ("2", "STOP")] {
             systemd.signal(signal);
@@ -51,19 +54,15 @@ fn a_daemon_that_is_killed_or_hangs_is_started_again_and_no_packet_notices() {
             wait_for(&systemd, "ActiveState", "active");
         }
         systemd.succeed(&["systemctl", "reload", "weir"]);
+        wait_until(DEADLINE, "it is reloaded", || status(&systemd)["generation"] == 2);
     });
-    let status: Value = serde_json::from_str(&systemd.succeed(&["weir", "status", "--json"])).unwrap();
-    assert_eq!(status["dropped"]["packets"], sent.packets, "{}", systemd.log());
-    assert_eq!(status["generation"], 2, "it was reloaded");
+    assert_eq!(status(&systemd)["dropped"]["packets"], sent.packets, "{}", systemd.log());
 }
 
 #[test]
 fn what_somebody_ended_stays_ended_until_it_is_started() {
-    if !has_systemd("what_somebody_ended_stays_ended_until_it_is_started") {
-        return;
-    }
-    let path = Path::new();
-    let systemd = Systemd::start(&path.router, CONFIG, HURRIED);
+    const TEST: &str = "what_somebody_ended_stays_ended_until_it_is_started";
+    let Some((path, systemd)) = serviced(TEST) else { return };
     let endings: [(&[&[&str]], bool); 4] = [
         (&[&["weir", "stop"]], true),
         (&[&["weir", "panic"]], true),
@@ -89,16 +88,13 @@ fn what_somebody_ended_stays_ended_until_it_is_started() {
 
 #[test]
 fn systemd_finds_no_fault_in_the_units_and_calls_the_service_safe() {
-    if !has_systemd("systemd_finds_no_fault_in_the_units_and_calls_the_service_safe") {
-        return;
-    }
+    const TEST: &str = "systemd_finds_no_fault_in_the_units_and_calls_the_service_safe";
+    let Some((_path, systemd)) = serviced(TEST) else { return };
     let mut security = Command::new("systemd-analyze");
     // In tenths: 2.5 of 10.
     security.args(["security", "--no-pager", "--offline=yes", "--threshold=25"]).arg(units().join("weir.service"));
     let output = security.output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let path = Path::new();
-    let systemd = Systemd::start(&path.router, CONFIG, HURRIED);
     let verified = systemd.run(&["systemd-analyze", "verify", "--man=no", "weir.service", "run-weir-bpf.mount"]);
     assert_eq!((verified.code, verified.stderr.as_str()), (0, ""), "{verified:?}");
 }

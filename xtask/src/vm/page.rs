@@ -28,7 +28,7 @@ program says of each cell. Nothing is installed.
 
 On x86-64 this machine's own programs run, and on the first guest of each kernel all tests of `attach`, `forwarding`,
 `persistence` and `verifier`, too. For the other CPUs `weir` and the test program are static, against musl, built by zig,
-their libraries not optimised; the BPF object is the one that is shipped (of the CPU's byte order: s390x is big endian).
+and not optimised; the BPF object is the one that is shipped (of the CPU's byte order: s390x is big endian).
 
 One guest alone: `cargo xtask vm mipsel --only no-jit`; its console is then in `target/vm/mipsel-no-jit.log`.
 ";
