@@ -125,8 +125,9 @@ fn any(sent: &[u8], listen: SocketAddr) {
     }
 }
 
-/// The head of the first answer; gives its status. hyper answers by itself what is no HTTP, with an empty body.
-fn assert_head(answered: &[u8]) -> u16 {
+/// The head of the first answer; gives its status, and whether the connection ends with it. hyper answers by itself what is no
+/// HTTP, with an empty body.
+fn assert_head(answered: &[u8]) -> (u16, bool) {
     let end = answered.windows(4).position(|window| window == b"\r\n\r\n").expect("an answer has a head");
     let head = std::str::from_utf8(&answered[..end]).unwrap().to_ascii_lowercase();
     let mut lines = head.split("\r\n");
@@ -135,15 +136,16 @@ fn assert_head(answered: &[u8]) -> u16 {
         return assert_head(&answered[end + 4..]);
     }
     let header = |name: &str| lines.clone().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let ends = header("connection:") == Some("close");
     if header("content-security-policy:").is_none() {
         assert!([400, 414, 431].contains(&status) && header("content-length:") == Some("0"), "{head}");
-        return status;
+        return (status, ends);
     }
     assert_eq!(header("x-content-type-options:"), Some("nosniff"));
     if status >= 400 {
         assert_eq!(header("content-type:"), Some("application/problem+json"), "{head}");
     }
-    status
+    (status, ends)
 }
 
 /// A request whose fate is known.
@@ -186,7 +188,8 @@ fn made(bytes: &mut Bytes<'_>, listen: SocketAddr) {
     let sent = format!("{request}\r\n{body}");
 
     let Exchange { asked, answered } = exchange(sent.as_bytes(), listen);
-    let status = assert_head(&answered);
+    let (status, ends) = assert_head(&answered);
+    let mut reads = false;
     let host_is_known = host.is_some_and(|host| !["evil.example", ""].contains(&host));
     let has_token = token == Some(TOKEN);
     let expected: Option<Request> = match call {
@@ -197,12 +200,13 @@ fn made(bytes: &mut Bytes<'_>, listen: SocketAddr) {
         Call::Write(read) => {
             let is_json = kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/json"));
             let is_own = origin.is_none_or(|origin| origin == "own");
-            let may = method == "POST" && host_is_known && has_token && is_json && is_own;
-            if may { read(body) } else { None }
+            reads = method == "POST" && host_is_known && has_token && is_json && is_own;
+            if reads { read(body) } else { None }
         }
         Call::Refused => None,
     };
     assert_eq!(asked, expected.into_iter().collect::<Vec<_>>(), "{sent}");
+    assert_eq!(ends, !body.is_empty() && !reads, "nothing may follow a body that nobody read: {sent}");
     // A daemon that cannot answer a question is not the client's fault.
     assert!(!asked.is_empty() || status >= 400 || matches!(call, Call::Refused), "{status} for {sent}");
 }
