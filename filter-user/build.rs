@@ -20,9 +20,9 @@ fn main() -> anyhow::Result<()> {
         env::set_var("RUSTC_BOOTSTRAP", "1");
         env::set_var("CARGO_TERM_QUIET", "true");
         // Each profile and each set of features has an object of its own; `core` and the macros are compiled once for all.
-        if let Some(target) = directory.ancestors().nth(4) {
-            env::set_var("CARGO_BUILD_BUILD_DIR", target.join("bpf"));
-        }
+        env::set_var("CARGO_BUILD_BUILD_DIR", target_directory(&directory)?.join("bpf"));
+        // The CPU decides what registers a kprobe sees, and the filter is none: CPUs of one byte order share what is compiled.
+        env::set_var("CARGO_CFG_TARGET_ARCH", "x86_64");
     }
     // aya-build watches the package it builds, not what that package depends on.
     println!("cargo:rerun-if-changed={}", concat!(env!("CARGO_MANIFEST_DIR"), "/../filter-common/src"));
@@ -36,6 +36,13 @@ fn main() -> anyhow::Result<()> {
         .context("run `cargo xtask setup`: it installs bpf-linker and rust-src")?;
     compress(&directory.join("page"))?;
     strip(&directory.join("weir-filter"), &directory.join("weir-filter.o"))
+}
+
+/// Cargo's target directory, where this script's is `out`: a CPU that is asked for by name has a directory between.
+fn target_directory(out: &Path) -> anyhow::Result<&Path> {
+    let named = env::var("TARGET").context("cargo sets TARGET")?;
+    let directory = out.ancestors().nth(4).filter(|directory| !directory.ends_with(&named)).or(out.ancestors().nth(5));
+    directory.with_context(|| format!("{} is not below a target directory", out.display()))
 }
 
 /// What the daemon serves: the page, and the API's description.

@@ -17,10 +17,10 @@ fn main() -> anyhow::Result<()> {
     if env::var_os(BOOTSTRAP).is_none() {
         let mut again = Command::new(env::current_exe()?);
         again.env(BOOTSTRAP, "1").env("CARGO_TERM_QUIET", "true");
-        // Where filter-user's build script has compiled `core` and the macros already.
+        // Where filter-user's build script has compiled `core` and the macros already, for the CPU that it names.
         let directory = PathBuf::from(env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
         if let Some(target) = directory.ancestors().nth(4) {
-            again.env("CARGO_BUILD_BUILD_DIR", target.join("bpf"));
+            again.env("CARGO_BUILD_BUILD_DIR", target.join("bpf")).env("CARGO_CFG_TARGET_ARCH", "x86_64");
         }
         let status = again.status()?;
         ensure!(status.success(), "the nested BPF build failed: {status}");
