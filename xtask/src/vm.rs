@@ -14,14 +14,16 @@ mod userland;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::thread;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 
 use crate::workspace::{self, Executable};
 use crate::{build, command, setup, turns};
 use guest::{Guest, Ran};
 use image::Files;
+use kernel::Kernel;
 use machine::{CHOICES, Choice, Cpu, VARIANTS, Variant};
 
 /// Which kernels, and what runs on them.
@@ -117,9 +119,15 @@ impl Vm {
         let emulators: Vec<_> = cpus.iter().map(|cpu| cpu.qemu).collect();
         setup::ensure_vm(&emulators, cpus.iter().any(|cpu| cpu.target.is_some()))?;
         fs::create_dir_all(directory())?;
-        let programs = cpus.iter().map(|cpu| Ok((*cpu, self.programs(cpu)?))).collect::<Result<Vec<_>>>()?;
-        let fetch = |choice: &&'static Choice| Ok((*choice, kernel::fetch(choice, &directory())?));
-        let kernels = plan.choices.iter().map(fetch).collect::<Result<Vec<_>>>()?;
+        // Kernels and programs come from the network while the CPUs compile.
+        let (kernels, built) = thread::scope(|scope| {
+            let kernels = scope.spawn(|| fetch(&plan));
+            let built = cpus.iter().map(|cpu| Ok((*cpu, self.build(cpu)?))).collect::<Result<Vec<_>>>();
+            let kernels = kernels.join().map_err(|_| anyhow!("the thread that fetches kernels panicked"))?;
+            Ok::<_, anyhow::Error>((kernels?, built?))
+        })?;
+        let pack = |(cpu, built): &(&'static Cpu, Built)| Ok((*cpu, self.pack(cpu, built)?));
+        let programs = built.iter().map(pack).collect::<Result<Vec<_>>>()?;
         let matrix = self.tests.is_empty() || self.tests.iter().any(|test| test == MATRIX);
         let mut guests = Vec::new();
         for (cpu, programs) in &programs {
@@ -132,54 +140,75 @@ impl Vm {
             }
         }
         let all = guests.len();
-        turns::take(guests, self.jobs, |place, guest| {
+        // Other CPUs take longest: begun last, one of them would run alone in the end.
+        let mut guests: Vec<_> = guests.into_iter().enumerate().collect();
+        guests.sort_by_key(|(_, guest)| guest.choice.cpu.target.is_none());
+        let mut ran = turns::take(guests, self.jobs, |_, (place, guest)| {
             let number = format!("{} of {all}", place + 1);
             println!("vm: {number}: {} boots", guest.line());
             let ran = guest.boot(&directory())?;
             println!("vm: {number}: {}", ran.line());
-            Ok(ran)
-        })
+            Ok((place, ran))
+        })?;
+        ran.sort_by_key(|(place, _)| *place);
+        Ok(ran.into_iter().map(|(_, ran)| ran).collect())
     }
 
-    /// What guests with this CPU run.
-    fn programs(&self, cpu: &Cpu) -> Result<Programs> {
+    /// Builds what guests with this CPU run.
+    fn build(&self, cpu: &Cpu) -> Result<Built> {
         let place = directory().join("programs").join(cpu.name);
         fs::create_dir_all(&place)?;
         if let Some(target) = cpu.target {
             if self.tests.iter().any(|test| test != MATRIX) {
                 bail!("only {MATRIX} is built for {}", cpu.name);
             }
-            let built = cross::build(cpu, target, MATRIX)?;
+            let (weir, built) = cross::build(cpu, target, MATRIX)?;
             // Cargo's name of it has a hash.
             let matrix = place.join(MATRIX);
-            fs::copy(built.matrix, &matrix)?;
-            let files = userland::of(cpu, &directory(), &built.weir, &[matrix])?;
-            return Ok(Programs { once: files.clone(), always: files });
+            fs::copy(built, &matrix)?;
+            return Ok(Built { weir, tests: vec![matrix] });
         }
         let weir = build::compile()?;
         // As `cargo xtask test` does it: a package that is built alone gets other features of what it shares, and all is built anew.
         let built = workspace::build(workspace::cargo().args(["test", "--quiet", "--no-run", "--workspace"]))?;
         // Without what debuggers want: a guest keeps them in memory.
-        let find = |name: &str| {
+        let strip = |name: &str| {
             let found = built.iter().find(|built| built.test && built.name == name);
             let Some(Executable { path, .. }) = found else { bail!("there is no root test program {name}") };
             let stripped = place.join(name);
             command::run(Command::new("strip").arg("-o").arg(&stripped).arg(path))?;
             Ok(stripped)
         };
-        let files = |names: &mut dyn Iterator<Item = &str>| {
-            let tests: Vec<PathBuf> = names.map(find).collect::<Result<_>>()?;
-            userland::own(&weir, &tests)
-        };
-        if !self.tests.is_empty() {
-            let files = files(&mut self.tests.iter().map(String::as_str))?;
-            return Ok(Programs { once: files.clone(), always: files });
-        }
-        Ok(Programs {
-            once: files(&mut BESIDE.into_iter().chain([MATRIX]))?,
-            always: files(&mut [MATRIX].into_iter())?,
-        })
+        let all = BESIDE.into_iter().chain([MATRIX]);
+        let named = self.tests.iter().map(String::as_str);
+        let tests =
+            if self.tests.is_empty() { all.map(strip).collect() } else { named.map(strip).collect::<Result<_>>() };
+        Ok(Built { weir, tests: tests? })
     }
+
+    /// Puts together what guests with this CPU run.
+    fn pack(&self, cpu: &Cpu, built: &Built) -> Result<Programs> {
+        let files = |tests: &[PathBuf]| match cpu.target {
+            Some(_) => userland::of(cpu, &directory(), &built.weir, tests),
+            None => userland::own(&built.weir, tests),
+        };
+        let (_, always) = built.tests.split_at(if self.tests.is_empty() { built.tests.len() - 1 } else { 0 });
+        Ok(Programs { once: files(&built.tests)?, always: files(always)? })
+    }
+}
+
+/// Fetches the kernels, and the programs of other CPUs.
+fn fetch(plan: &Plan) -> Result<Vec<(&'static Choice, Kernel)>> {
+    for cpu in plan.cpus().into_iter().filter(|cpu| cpu.target.is_some()) {
+        userland::fetch(cpu, &directory())?;
+    }
+    plan.choices.iter().map(|&choice| Ok((choice, kernel::fetch(choice, &directory())?))).collect()
+}
+
+/// `weir` and test programs, by their names. The matrix is the last of those that run where none is named.
+struct Built {
+    weir: PathBuf,
+    tests: Vec<PathBuf>,
 }
 
 /// What guests of one kernel run: the first of them, and the others.

@@ -9,14 +9,8 @@ use super::machine::Cpu;
 use crate::setup::zig;
 use crate::workspace;
 
-/// `weir` and the matrix, for one CPU.
-pub(super) struct Built {
-    pub(super) weir: PathBuf,
-    pub(super) matrix: PathBuf,
-}
-
-/// Builds both for `cpu`, whose name for rustc is `target`.
-pub(super) fn build(cpu: &Cpu, target: &str, matrix: &str) -> Result<Built> {
+/// Builds `weir` and `matrix` for `cpu`, whose name for rustc is `target`; gives their places.
+pub(super) fn build(cpu: &Cpu, target: &str, matrix: &str) -> Result<(PathBuf, PathBuf)> {
     println!("vm: building weir and its tests for {}", cpu.name);
     let mut cargo = zig::cargo();
     cargo.args(["--quiet", "-Zbuild-std=std,panic_unwind,test", "--target", target, "--no-default-features"]);
@@ -35,5 +29,5 @@ pub(super) fn build(cpu: &Cpu, target: &str, matrix: &str) -> Result<Built> {
         let found = built.iter().find(|built| built.name == name && built.test == test);
         found.map(|built| built.path.clone()).with_context(|| format!("cargo built no {name} for {target}"))
     };
-    Ok(Built { weir: find("weir", false)?, matrix: find(matrix, true)? })
+    Ok((find("weir", false)?, find(matrix, true)?))
 }

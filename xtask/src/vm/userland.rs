@@ -59,9 +59,9 @@ pub(super) fn own(weir: &Path, tests: &[PathBuf]) -> Result<Files> {
     Ok(files)
 }
 
-/// Debian's programs for another CPU, which are fetched into `directory` unless they are there; `weir` and `tests` need no library.
+/// Debian's programs for another CPU, which were fetched into `directory`; `weir` and `tests` need no library.
 pub(super) fn of(cpu: &Cpu, directory: &Path, weir: &Path, tests: &[PathBuf]) -> Result<Files> {
-    let root = fetch(cpu, directory)?;
+    let root = root(cpu, directory);
     let mut files = Files::new();
     put(&mut files, "bin/busybox", &root.join("bin/busybox"))?;
     put(&mut files, "usr/bin/ip", &root.join("bin/ip"))?;
@@ -80,10 +80,15 @@ pub(super) fn of(cpu: &Cpu, directory: &Path, weir: &Path, tests: &[PathBuf]) ->
     Ok(files)
 }
 
-fn fetch(cpu: &Cpu, directory: &Path) -> Result<PathBuf> {
-    let root = directory.join("userland").join(cpu.debian);
+fn root(cpu: &Cpu, directory: &Path) -> PathBuf {
+    directory.join("userland").join(cpu.debian)
+}
+
+/// Fetches Debian's programs for another CPU into `directory`, unless they are there.
+pub(super) fn fetch(cpu: &Cpu, directory: &Path) -> Result<()> {
+    let root = root(cpu, directory);
     if root.is_dir() {
-        return Ok(root);
+        return Ok(());
     }
     println!("vm: fetching programs for {} from Debian {SUITE}", cpu.name);
     let staging = root.with_extension("partial");
@@ -94,8 +99,7 @@ fn fetch(cpu: &Cpu, directory: &Path) -> Result<PathBuf> {
     for package in PACKAGES {
         command::run(Command::new("dpkg-deb").arg("-x").arg(suite.download(package)?).arg(&staging))?;
     }
-    fs::rename(&staging, &root).with_context(|| format!("cannot move {}", staging.display()))?;
-    Ok(root)
+    fs::rename(&staging, &root).with_context(|| format!("cannot move {}", staging.display()))
 }
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>> {
