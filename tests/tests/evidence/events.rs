@@ -8,7 +8,7 @@ use serde_json::Value;
 use weir_tests::cpu;
 use weir_tests::frame::frame;
 use weir_tests::lab::{DEADLINE, LAN_V4, LAN_V6, LISTED_V4, LISTED_V6, MAC_LAN, MAC_ROUTER_LAN, Path, wait_until};
-use weir_tests::weir::{Scratch, Weir};
+use weir_tests::weir::{Scratch, Signal, Weir};
 
 fn start(path: &Path, scratch: &Scratch, events: &str) -> Weir {
     let text = format!(
@@ -122,6 +122,29 @@ fn what_is_over_the_rate_is_counted_as_suppressed_and_everything_is_accounted_fo
 }
 
 #[test]
+fn events_that_nobody_takes_are_lost_and_counted_and_no_packet_is() {
+    let (path, scratch) = (Path::new(), Scratch::new());
+    // The daemon tells the programs the time, so that while it hangs each CPU reports a burst: more than there is room for.
+    let weir = start(&path, &scratch, "rate = 10000\nburst = 10000\n");
+    let (lan, wan) = (path.lan_socket(), path.wan_socket());
+    let listed = frame().macs(MAC_LAN, MAC_ROUTER_LAN).ipv4(LAN_V4, LISTED_V4).udp(443).build();
+    weir.signal(Signal::SIGSTOP);
+    let sent = lan.flood(&[&listed], 100_000);
+    weir.signal(Signal::SIGCONT);
+    wait_until(DEADLINE, "all are counted", || weir.dropped().packets == sent);
+    assert_eq!(wan.drain(|frame| frame.ends_with(&listed[34..])), 0, "none leaked");
+    let events = weir.status()["events"].clone();
+    let count = |name: &str| events[name].as_u64().unwrap();
+    assert_eq!(count("reported") + count("suppressed") + count("lost"), sent, "{events}");
+    assert!(count("lost") > 0, "the buffer was full: {events}");
+    assert_eq!(weir.verb(&["status"]).code, 0);
+    wait_until(DEADLINE, "there is room for others", || {
+        lan.send(&listed);
+        weir.status()["events"]["reported"].as_u64().unwrap() > count("reported")
+    });
+}
+
+#[test]
 fn no_event_is_reported_at_rate_0_and_a_reload_changes_the_rate() {
     let (path, scratch) = (Path::new(), Scratch::new());
     let weir = start(&path, &scratch, "rate = 0\n");
@@ -132,7 +155,7 @@ fn no_event_is_reported_at_rate_0_and_a_reload_changes_the_rate() {
     let config = scratch.path().join("weir.toml");
     let text = fs::read_to_string(&config).unwrap().replace("rate = 0", "rate = 100");
     fs::write(&config, text).unwrap();
-    weir.signal(weir_tests::weir::Signal::SIGHUP);
+    weir.signal(Signal::SIGHUP);
     wait_until(DEADLINE, "published", || weir.generation() == 2);
     path.lan_socket().flood(&[&listed], 10);
     wait_until(DEADLINE, "ten events", || lines(&scratch).len() == 10);

@@ -10,10 +10,11 @@ mod faults;
 mod refusals;
 mod remove;
 
+use std::fs;
 use std::path::Path as File;
 
 use weir_tests::traffic::passes;
-use weir_tests::weir::Scratch;
+use weir_tests::weir::{Scratch, Weir};
 
 /// A configuration that blocks the peer on the router's `devices`.
 fn config(devices: &[&str], attach: &str) -> String {
@@ -32,6 +33,11 @@ fn written(scratch: &Scratch, config: &str) -> [String; 2] {
 
 /// The pins in a run directory.
 fn pins(run_dir: &File) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(run_dir.join("bpf")) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(run_dir.join("bpf")) else { return Vec::new() };
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Descriptors that the daemon has open: maps, programs and links among them.
+fn descriptors(weir: &Weir) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", weir.pid())).unwrap().count()
 }

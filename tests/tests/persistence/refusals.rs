@@ -1,6 +1,5 @@
 //! What the kernel refuses the daemon while it runs: maps, programs, pins. What is live stays live, it is said, and it recovers.
 
-use std::fs;
 use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -9,12 +8,7 @@ use weir_tests::traffic::under_traffic;
 use weir_tests::wait_until;
 use weir_tests::weir::{Scratch, Signal, Weir};
 
-use crate::{BOTH, config, passes, pins, written};
-
-/// Descriptors that the daemon has open.
-fn descriptors(weir: &Weir) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", weir.pid())).unwrap().count()
-}
+use crate::{BOTH, config, descriptors, passes, pins, written};
 
 /// Lets the daemon have so many descriptors, or as many as it likes: the kernel then makes no map, program or socket more.
 fn limit(weir: &Weir, most: Option<usize>) {
