@@ -15,12 +15,17 @@ use object::elf::SHT_STRTAB;
 #[expect(unsafe_code, reason = "only the nested BPF build may use -Zbuild-std on a stable compiler")]
 fn main() -> anyhow::Result<()> {
     let directory = PathBuf::from(env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
+    // A CPU that is asked for by name has a directory below cargo's.
+    let named = env::var("TARGET").context("cargo sets TARGET")?;
+    let target = directory.ancestors().skip(4).find(|directory| !directory.ends_with(&named));
     // SAFETY: a build script has one thread until aya-build spawns cargo.
     unsafe {
         env::set_var("RUSTC_BOOTSTRAP", "1");
         env::set_var("CARGO_TERM_QUIET", "true");
         // Each profile and each set of features has an object of its own; `core` and the macros are compiled once for all.
-        env::set_var("CARGO_BUILD_BUILD_DIR", target_directory(&directory)?.join("bpf"));
+        if let Some(target) = target {
+            env::set_var("CARGO_BUILD_BUILD_DIR", target.join("bpf"));
+        }
         // The CPU decides what registers a kprobe sees, and the filter is none: CPUs of one byte order share what is compiled.
         env::set_var("CARGO_CFG_TARGET_ARCH", "x86_64");
     }
@@ -36,13 +41,6 @@ fn main() -> anyhow::Result<()> {
         .context("run `cargo xtask setup`: it installs bpf-linker and rust-src")?;
     compress(&directory.join("page"))?;
     strip(&directory.join("weir-filter"), &directory.join("weir-filter.o"))
-}
-
-/// Cargo's target directory, where this script's is `out`: a CPU that is asked for by name has a directory between.
-fn target_directory(out: &Path) -> anyhow::Result<&Path> {
-    let named = env::var("TARGET").context("cargo sets TARGET")?;
-    let directory = out.ancestors().nth(4).filter(|directory| !directory.ends_with(&named)).or(out.ancestors().nth(5));
-    directory.with_context(|| format!("{} is not below a target directory", out.display()))
 }
 
 /// What the daemon serves: the page, and the API's description.

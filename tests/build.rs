@@ -19,7 +19,8 @@ fn main() -> anyhow::Result<()> {
         again.env(BOOTSTRAP, "1").env("CARGO_TERM_QUIET", "true");
         // Where filter-user's build script has compiled `core` and the macros already, for the CPU that it names.
         let directory = PathBuf::from(env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
-        if let Some(target) = directory.ancestors().nth(4) {
+        let named = env::var("TARGET").context("cargo sets TARGET")?;
+        if let Some(target) = directory.ancestors().skip(4).find(|directory| !directory.ends_with(&named)) {
             again.env("CARGO_BUILD_BUILD_DIR", target.join("bpf")).env("CARGO_CFG_TARGET_ARCH", "x86_64");
         }
         let status = again.status()?;

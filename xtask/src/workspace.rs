@@ -26,7 +26,8 @@ pub(crate) fn tools() -> PathBuf {
     root().join("target/tools")
 }
 
-/// A toolchain program (cargo, rustc, rustup), with the workspace's own tools first on PATH.
+/// A toolchain program (cargo, rustc, rustup), with the workspace's own tools first on PATH. It is not told of xtask what cargo told
+/// xtask: build scripts that look at it (ring's) would have everything built anew that was built by hand, and the other way round.
 pub(crate) fn program(name: &str) -> Command {
     let mut path = OsString::from(tools().join("bin"));
     if let Some(rest) = std::env::var_os("PATH") {
@@ -35,6 +36,11 @@ pub(crate) fn program(name: &str) -> Command {
     }
     let mut command = Command::new(name);
     command.current_dir(root()).env("PATH", path);
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -77,4 +83,19 @@ fn executable(message: &str) -> Option<Executable> {
         test: message["profile"]["test"].as_bool()?,
         package: Path::new(message["manifest_path"].as_str()?).parent()?.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_not_told_of_xtask_what_cargo_told_xtask() {
+        let cargo = cargo();
+        let removed = |name: &str| cargo.get_envs().any(|(set, value)| set == name && value.is_none());
+        for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME"] {
+            assert!(std::env::var_os(name).is_some() && removed(name), "{name}");
+        }
+        assert!(!removed("PATH"));
+    }
 }

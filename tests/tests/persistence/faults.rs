@@ -32,7 +32,6 @@ fn a_daemon_that_hangs_filters_and_goes_on_where_it_was() {
     let weir = Weir::start(&path.router, written(&files, &config(&BOTH, "auto")));
     let sent = under_traffic(&path, || {
         weir.signal(Signal::SIGSTOP);
-        // Long enough for far more events than their buffer holds.
         thread::sleep(Duration::from_secs(5));
         weir.signal(Signal::SIGCONT);
     });

@@ -18,7 +18,8 @@ pub(super) fn build(cpu: &Cpu, target: &str, matrix: &str) -> Result<(PathBuf, P
     // zig brings the C library's start files.
     cargo.env("RUSTFLAGS", format!("-Clink-self-contained=no -Cstrip=symbols {}", cpu.rustflags));
     // The profile is that of this machine's tests, so that what runs at build time is built once. But weir and its tests are not
-    // optimised: arm64 took 140 s to build them anew and run, not 271 (beside other work). Debug information would fill its memory.
+    // optimised: arm64 took 140 s to build them anew and run, not 271 (beside other work). aya is: else guests run 110 s longer, and
+    // 30 s less are spent on building. Debug information would fill their memory.
     for package in ["filter-user", "weir-tests"] {
         cargo.args(["--config", &format!("profile.dev.package.{package}.opt-level=0")]);
     }
